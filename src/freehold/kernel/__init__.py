@@ -1,0 +1,1 @@
+"""Words that every part of Freehold shares. Imports nothing of ours."""
