@@ -1,1 +1,1 @@
-"""What Freehold needs from the world: one Protocol a file, each with adapters and one contract suite."""
+"""What Freehold needs from the world: a Protocol a file, its adapters under one contract suite."""

@@ -6,7 +6,12 @@ from typing import Protocol
 
 import msgspec
 
+from freehold.kernel.errors import NotFound
 from freehold.kernel.pages import Page
+
+
+class BucketNotFound(NotFound):
+    """The bucket itself is absent, not only a key in it."""
 
 
 class Blob(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,7 +30,7 @@ class Blobs(Protocol):
     """A blob appears whole or not at all. Absent bucket or key: NotFound."""
 
     async def create_bucket(self, tenant: str, bucket: str) -> None:
-        """Does nothing where the tenant has it already."""
+        """Does nothing where the tenant has it already. ValidationFailed for a bad name."""
 
     async def buckets(self, tenant: str) -> list[tuple[str, datetime]]: ...
 
@@ -42,8 +47,12 @@ class Blobs(Protocol):
         content_type: str = "application/octet-stream",
         metadata: dict[str, str] | None = None,
         etag: str | None = None,
+        overwrite: bool = True,
     ) -> Blob:
-        """Durable when it returns. `etag` overrides the MD5 (multipart)."""
+        """Durable when it returns; stores nothing when `chunks` raises.
+
+        `etag` overrides the MD5 (multipart). Without `overwrite`: Conflict if the key is there.
+        """
 
     async def head(self, tenant: str, bucket: str, key: str) -> Blob: ...
 
@@ -58,4 +67,8 @@ class Blobs(Protocol):
     async def list(
         self, tenant: str, bucket: str, *, prefix: str = "", after: str = "", limit: int = 1000
     ) -> Page[Blob]:
-        """In the order of the keys' UTF-8 bytes, strictly after `after`."""
+        """In the order of the keys' UTF-8 bytes, strictly after `after`.
+
+        `next_token` is the next page's `after`. Content type, metadata and an overridden etag
+        may be missing from a listed blob: head() has them.
+        """

@@ -17,7 +17,7 @@ class Database(Protocol):
         """A pooled connection inside one transaction: commits at the end, rolls back on error."""
 
     async def notify(self, connection: Connection, channel: str, payload: str) -> None:
-        """Tell every listener, once the connection's transaction commits. Payload <= 7,900 bytes."""
+        """Tell every listener, once the transaction commits. Payload <= 7,900 bytes."""
 
     def listen(self, channel: str, heard: Callable[[str], Awaitable[None] | None]) -> None:
         """Call `heard(payload)` for each notification, from start() until close().

@@ -17,7 +17,8 @@ class ResourceKind(msgspec.Struct, frozen=True, kw_only=True):
 
     `noun` stands in messages ("agent runtime"); `arn_resource` is the path in the ARN, with
     {id}, {name} and {parent} filled in; `busy` are the statuses in which an update or a delete is
-    a conflict.
+    a conflict. With `parent_kind` a create needs the parent (NotFound), and only a parent of that
+    kind takes its children along when it is deleted.
     """
 
     name: str
@@ -26,6 +27,7 @@ class ResourceKind(msgspec.Struct, frozen=True, kw_only=True):
     service: str = "bedrock-agentcore"
     name_unique: bool = True
     versioned: bool = False
+    parent_kind: str = ""
     busy: frozenset[str] = frozenset({"CREATING", "UPDATING", "DELETING"})
 
 

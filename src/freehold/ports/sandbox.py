@@ -5,6 +5,15 @@ from typing import Protocol
 
 import msgspec
 
+from freehold.kernel.errors import PlatformFailed
+
+LAUNCHER = "/opt/freehold/launcher.py"
+"""Where every sandbox sees the launcher: `(python, LAUNCHER, "--path", DIR, ..., ENTRY, ...)`."""
+
+
+class SandboxFailed(PlatformFailed):
+    """No sandbox came to be. The message says why, and what an operator can do about it."""
+
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes_max: int = 2 << 30
@@ -15,7 +24,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Mount(msgspec.Struct, frozen=True):
-    """A host path seen inside at `target`. Read-only unless `writable`."""
+    """A host path seen inside at `target`. Read-only unless `writable`.
+
+    A writable source belongs to the sandbox's user while it lives, and is given back at its end.
+    """
 
     source: str
     target: str
@@ -26,8 +38,10 @@ class SandboxSpec(msgspec.Struct, frozen=True, kw_only=True):
     """`directory` on the host belongs to this sandbox alone, and goes with it.
 
     `output` is a path (a FIFO or a file) that stdout and stderr are appended to. `loopback_ports`
-    are ports inside on which the platform listens (the doorway). The interpreter and system
-    libraries of `command[0]` are made visible by the adapter.
+    are ports inside on which the platform listens (the doorway); `${LOOPBACK_7400}` in a value of
+    `environment` becomes the number under which port 7400 is reached (another one in the process
+    tier). The interpreter and system libraries of `command[0]` are made visible by the adapter.
+    HOME, TMPDIR and PATH are set unless `environment` sets them; nothing else is added.
     """
 
     id: str

@@ -1,0 +1,46 @@
+# The two commands of the README: `make demo`, `make test`. Everything else is for developers.
+.DEFAULT_GOAL := help
+PY := .venv/bin/python
+
+help: ## What can be made
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+.venv/.run: requirements/run.txt scripts/setup.sh
+	@sh scripts/setup.sh run
+
+.venv/.dev: requirements/dev.txt scripts/setup.sh
+	@sh scripts/setup.sh dev
+
+demo: .venv/.run ## Deploy an example agent and talk to it (KEEP=1 leaves the platform up)
+	@$(PY) examples/demo.py $(if $(KEEP),--keep)
+
+test: .venv/.dev ## The tests, under 15 minutes on two cores
+	@$(PY) -m pytest -m "not slow"
+
+test-all: .venv/.dev ## The tests and the slow suites
+	@$(PY) -m pytest
+
+lint: .venv/.dev ## Formatter, linter, types, direction of imports
+	@$(PY) -m ruff format --check .
+	@$(PY) -m ruff check .
+	@$(PY) -m mypy
+	@.venv/bin/lint-imports
+
+format: .venv/.dev ## Let the formatter have its way
+	@$(PY) -m ruff format .
+	@$(PY) -m ruff check --fix .
+
+docs: .venv/.dev ## Write the generated pages anew
+	@$(PY) -m tests.architecture.generated_pages
+
+lock: .venv/.dev ## Resolve the dependencies anew
+	@$(PY) -m pip install --quiet uv
+	@$(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-header pyproject.toml -o requirements/run.txt
+	@$(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-header pyproject.toml --group dev -o requirements/dev.txt
+
+clean: ## Remove what was made
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+.PHONY: help demo test test-all lint format docs lock clean

@@ -1,0 +1,134 @@
+"""Agents over HTTP, on connections that the placement opens into their sandboxes.
+
+One aiohttp pool serves all sessions: a sandbox's id is the "host" of its URLs.
+"""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import aiohttp
+from aiohttp import ClientTimeout
+from aiohttp.client_proto import ResponseHandler
+from yarl import URL
+
+from freehold.kernel.body import Body
+from freehold.ports.agents import AgentBroke, AgentRequest
+
+Connect = Callable[[str, int], Awaitable[socket.socket]]
+
+_KEEP_ALIVE_SECONDS = 4.0
+"""Less than uvicorn's 5: else a request may meet a connection that the agent is just closing."""
+
+
+class _SandboxConnector(aiohttp.BaseConnector):
+    """Where aiohttp would open a TCP connection, ask for one into the sandbox."""
+
+    def __init__(self, connect: Connect) -> None:
+        super().__init__(limit=0, keepalive_timeout=_KEEP_ALIVE_SECONDS)
+        self._connect_inside = connect
+
+    async def _create_connection(
+        self, req: Any, traces: list[Any], timeout: ClientTimeout
+    ) -> ResponseHandler:
+        host, port = req.url.host, req.url.port
+        assert host is not None
+        assert port is not None
+        sock = await self._connect_inside(host, port)
+        _, protocol = await self._loop.create_connection(self._factory, sock=sock)
+        return protocol
+
+
+class _Reply:
+    def __init__(self, response: aiohttp.ClientResponse, stream_seconds_max: float) -> None:
+        self._response, self._stream_seconds_max = response, stream_seconds_max
+        self.status = response.status
+        self.headers = {k.lower(): v for k, v in response.headers.items()}
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        try:
+            async with asyncio.timeout(self._stream_seconds_max):
+                async for chunk in self._response.content.iter_any():
+                    yield chunk
+        except TimeoutError:
+            raise AgentBroke(
+                f"the agent's answer took longer than {self._stream_seconds_max:.0f} s"
+            ) from None
+        except (aiohttp.ClientError, ConnectionError) as error:
+            raise AgentBroke("the agent broke off in the middle of its answer") from error
+
+    async def read(self, bytes_max: int) -> bytes:
+        try:
+            async with asyncio.timeout(self._stream_seconds_max):
+                data = await self._response.content.read(-1)
+        except TimeoutError:
+            raise AgentBroke("the agent did not finish its answer in time") from None
+        except (aiohttp.ClientError, ConnectionError) as error:
+            raise AgentBroke("the agent broke off in the middle of its answer") from error
+        finally:
+            self._response.release()
+        return data[:bytes_max]
+
+    def close(self) -> None:
+        """A response read to its end gives its connection back; any other closes it."""
+        self._response.close()
+
+
+class HttpAgents:
+    """Implements ports.agents.AgentClient."""
+
+    def __init__(
+        self, connect: Connect, *, begin_seconds_max: float, stream_seconds_max: float
+    ) -> None:
+        self._connect = connect
+        self._begin_seconds_max = begin_seconds_max
+        self._stream_seconds_max = stream_seconds_max
+
+    async def open(self) -> None:
+        self._session = aiohttp.ClientSession(
+            connector=_SandboxConnector(self._connect),
+            timeout=ClientTimeout(total=None, sock_read=None),
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=("User-Agent", "Accept-Encoding"),
+            read_bufsize=1 << 18,
+        )
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    async def post(self, request: AgentRequest) -> _Reply:
+        url = URL.build(
+            scheme="http", host=request.sandbox_id, port=request.port, path=request.path
+        )
+        try:
+            async with asyncio.timeout(self._begin_seconds_max):
+                response = await self._session.post(
+                    url,
+                    data=await _data(request.body),
+                    headers={**request.headers, "Host": f"127.0.0.1:{request.port}"},
+                    allow_redirects=False,
+                )
+        except TimeoutError:
+            raise AgentBroke(
+                f"the agent did not begin its answer within {self._begin_seconds_max:.0f} s"
+            ) from None
+        except aiohttp.ClientResponseError as error:
+            raise AgentBroke(
+                f"the agent answered with something that is not HTTP ({error.message})"
+            ) from error
+        except (aiohttp.ClientError, ConnectionError) as error:
+            raise AgentBroke("the agent closed the connection without an answer") from error
+        return _Reply(response, self._stream_seconds_max)
+
+
+_SMALL_BYTES_MAX = 256 * 1024
+
+
+async def _data(body: Body) -> bytes | AsyncIterator[bytes]:
+    """Small bodies whole (one write, with a length); large ones as a stream."""
+    size = body.size_bytes
+    if size is not None and size <= _SMALL_BYTES_MAX:
+        return await body.read()
+    return body.chunks()

@@ -1,0 +1,1 @@
+"""Where sessions run: this machine's node, or (later) Kubernetes."""

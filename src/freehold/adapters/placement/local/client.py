@@ -1,0 +1,286 @@
+"""The API worker's side: sessions of this machine, through the node."""
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import socket
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from freehold.adapters.placement.local import wire
+from freehold.kernel import errors, frames
+from freehold.kernel.errors import FreeholdError, PlatformFailed, Unavailable
+from freehold.ports.placement import Launch, Lease, SessionKey
+
+log = logging.getLogger(__name__)
+
+LINGER_SECONDS = 5.0
+"""How long an unused lease is kept: the next request within it costs the node nothing."""
+
+REPORT_SECONDS = 0.5
+_RETRY_SECONDS_MAX = 1.0
+_NODE_WAIT_SECONDS = 10.0
+_BY_CODE: dict[str, type[FreeholdError]] = {
+    c.code: c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, FreeholdError)
+}
+
+
+class _Held:
+    """A lease this worker has from the node, and how it is used here."""
+
+    def __init__(self, lease: Lease) -> None:
+        self.lease = lease
+        self.users = 0
+        self.used_at = time.monotonic()
+        self.invocations = 0
+        self.timer: asyncio.TimerHandle | None = None
+
+
+class LocalPlacement:
+    """Implements ports.placement.Placement over the node's two unix sockets."""
+
+    def __init__(self, run: Path, *, doorway: Path) -> None:
+        self._run, self._doorway = run, doorway
+        self._held: dict[SessionKey, _Held] = {}
+        self._over: dict[str, _Held] = {}
+        self._acquiring: dict[SessionKey, asyncio.Task[_Held]] = {}
+        self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._logs: dict[int, asyncio.Queue[wire.LogLines | None]] = {}
+        self._ids = itertools.count(1)
+        self._writer: asyncio.StreamWriter | None = None
+        self._reporting: asyncio.TimerHandle | None = None
+        self._linked = asyncio.Event()
+        self._link_task: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        self._link_task = asyncio.create_task(self._keep_linked())
+
+    async def close(self) -> None:
+        for held in self._held.values():
+            self._let_go(held)
+        if self._writer is not None:
+            with contextlib.suppress(ConnectionError):
+                await self._writer.drain()
+            self._writer.close()
+        if self._link_task is not None:
+            self._link_task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._link_task
+
+    # -- the link
+
+    async def _keep_linked(self) -> None:
+        pause = 0.01
+        while True:
+            try:
+                reader, writer = await asyncio.open_unix_connection(str(self._run / "node.sock"))
+            except OSError:
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _RETRY_SECONDS_MAX)
+                continue
+            pause = 0.01
+            writer.write(frames.pack(wire.Hello(str(self._doorway))))
+            self._writer = writer
+            self._linked.set()
+            while message := await frames.read(reader, wire.ToWorker):
+                self._heard(message)
+            self._lost()
+            writer.close()
+
+    def _lost(self) -> None:
+        """The node is gone. It adopts its sessions when it is back: leases are asked for anew."""
+        self._linked.clear()
+        self._writer = None
+        self._held.clear()
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(Unavailable("the node of this machine went away; try again"))
+        self._waiting.clear()
+        for queue in self._logs.values():
+            queue.put_nowait(None)
+
+    def _heard(self, message: wire.ToWorker) -> None:
+        match message:
+            case wire.Granted():
+                self._resolve(message.id, message.lease)
+            case wire.Answer():
+                self._resolve(message.id, message.value)
+            case wire.Refused():
+                future = self._waiting.pop(message.id, None)
+                if future and not future.done():
+                    kind = _BY_CODE.get(message.code, PlatformFailed)
+                    future.set_exception(kind(message.message))
+            case wire.Ended():
+                self._ended(message.sandbox_id)
+            case wire.LogLines():
+                if queue := self._logs.get(message.id):
+                    queue.put_nowait(message)
+
+    def _ended(self, sandbox_id: str) -> None:
+        """No new use of it; those under way are still counted."""
+        for key, held in list(self._held.items()):
+            if held.lease.sandbox_id == sandbox_id:
+                del self._held[key]
+                if held.users > 0:
+                    self._over[sandbox_id] = held
+                else:
+                    self._let_go(held)
+
+    def _resolve(self, id: int, value: Any) -> None:
+        future = self._waiting.pop(id, None)
+        if future and not future.done():
+            future.set_result(value)
+
+    async def _send(self, message: wire.ToNode) -> None:
+        try:
+            async with asyncio.timeout(_NODE_WAIT_SECONDS):
+                await self._linked.wait()
+        except TimeoutError:
+            raise Unavailable("the node of this machine is not there; try again") from None
+        assert self._writer is not None
+        self._writer.write(frames.pack(message))
+
+    async def _ask(self, id: int, message: wire.ToNode) -> Any:
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting[id] = future
+        try:
+            await self._send(message)
+            return await future
+        finally:
+            self._waiting.pop(id, None)
+
+    # -- leases
+
+    async def acquire(self, launch: Launch) -> Lease:
+        held = self._held.get(launch.key)
+        if held is None:
+            held = await self._acquire(launch)
+        held.users += 1
+        held.used_at = time.monotonic()
+        return held.lease
+
+    async def _acquire(self, launch: Launch) -> _Held:
+        """However many ask at once for one key, the node is asked once."""
+        task = self._acquiring.get(launch.key)
+        if task is None:
+            task = asyncio.create_task(self._ask_for_lease(launch))
+            self._acquiring[launch.key] = task
+            task.add_done_callback(lambda t: self._acquired(launch.key, t))
+        return await asyncio.shield(task)
+
+    def _acquired(self, key: SessionKey, task: "asyncio.Task[_Held]") -> None:
+        self._acquiring.pop(key, None)
+        if not task.cancelled():
+            task.exception()
+
+    async def _ask_for_lease(self, launch: Launch) -> _Held:
+        id = next(self._ids)
+        lease: Lease = await self._ask(id, wire.Acquire(id, launch))
+        held = self._held[launch.key] = _Held(lease)
+        held.timer = asyncio.get_running_loop().call_later(
+            LINGER_SECONDS, self._perhaps_let_go, held
+        )
+        return held
+
+    def release(self, lease: Lease) -> None:
+        held = self._held.get(lease.key)
+        if held is None or held.lease.sandbox_id != lease.sandbox_id:
+            held = self._over.get(lease.sandbox_id)
+        if held is None:
+            return
+        held.users -= 1
+        held.invocations += 1
+        held.used_at = time.monotonic()
+        if self._reporting is None:
+            self._reporting = asyncio.get_running_loop().call_later(
+                REPORT_SECONDS, self._report_uses
+            )
+        if held.users == 0 and lease.sandbox_id in self._over:
+            del self._over[lease.sandbox_id]
+            self._let_go(held)
+
+    def _report_uses(self) -> None:
+        """Tell the node of invocations since the last report: many requests, one message."""
+        self._reporting = None
+        if self._writer is None:
+            return
+        for held in self._held.values():
+            if held.invocations:
+                used = wire.Used(held.lease.sandbox_id, held.invocations)
+                self._writer.write(frames.pack(used))
+                held.invocations = 0
+
+    def _perhaps_let_go(self, held: _Held) -> None:
+        unused = time.monotonic() - held.used_at
+        if held.users > 0 or unused < LINGER_SECONDS:
+            pause = LINGER_SECONDS - unused if held.users == 0 else LINGER_SECONDS
+            held.timer = asyncio.get_running_loop().call_later(pause, self._perhaps_let_go, held)
+            return
+        if self._held.get(held.lease.key) is held:
+            del self._held[held.lease.key]
+            self._let_go(held)
+
+    def _let_go(self, held: _Held) -> None:
+        if held.timer is not None:
+            held.timer.cancel()
+        if self._writer is not None:
+            idle = time.monotonic() - held.used_at
+            self._writer.write(
+                frames.pack(
+                    wire.Release(
+                        held.lease.sandbox_id, idle_seconds=idle, invocations=held.invocations
+                    )
+                )
+            )
+
+    # -- the rest of the port
+
+    async def connect(self, sandbox_id: str, port: int) -> socket.socket:
+        loop = asyncio.get_running_loop()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.setblocking(False)
+            await loop.sock_connect(sock, str(self._run / "connect.sock"))
+            frames.send_now(sock, wire.Connect(sandbox_id, port), None)
+            answer, descriptor = await frames.receive_with_descriptor(sock, wire.Connected)
+        if descriptor is None:
+            raise ConnectionRefusedError(answer.error)
+        inside = socket.socket(fileno=descriptor)
+        inside.setblocking(False)
+        return inside
+
+    async def why_ended(self, sandbox_id: str) -> str | None:
+        id = next(self._ids)
+        reason: str | None = await self._ask(id, wire.WhyEnded(id, sandbox_id))
+        return reason
+
+    async def stop(self, key: SessionKey, reason: str) -> bool:
+        self._report_uses()
+        id = next(self._ids)
+        stopped: bool = await self._ask(id, wire.Stop(id, key, reason))
+        return stopped
+
+    async def stop_runtime(self, tenant: str, runtime_id: str, reason: str) -> int:
+        id = next(self._ids)
+        count: int = await self._ask(id, wire.StopRuntime(id, tenant, runtime_id, reason))
+        return count
+
+    async def read_log(
+        self, tenant: str, runtime_id: str, sandbox_id: str, *, tail: int, follow: bool
+    ) -> AsyncIterator[str]:
+        id = next(self._ids)
+        queue: asyncio.Queue[wire.LogLines | None] = asyncio.Queue()
+        self._logs[id] = queue
+        try:
+            await self._send(wire.ReadLog(id, tenant, runtime_id, sandbox_id, tail, follow))
+            while (batch := await queue.get()) is not None:
+                for line in batch.lines:
+                    yield line
+                if batch.ended:
+                    return
+        finally:
+            del self._logs[id]
+            if follow and self._writer is not None:
+                self._writer.write(frames.pack(wire.StopReading(id)))

@@ -1,0 +1,1 @@
+"""Our own API under /freehold/v1: what AWS has no operation for."""

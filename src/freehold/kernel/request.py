@@ -1,0 +1,30 @@
+"""What a handler knows of one request, whichever edge it came through."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from freehold.kernel.caller import Caller
+
+
+async def _never() -> None:
+    await asyncio.Event().wait()
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """`headers` have lower-case names; a repeated header's values are joined with ", ".
+
+    A handler whose client goes away is cancelled, and its response stream closed. `disconnected`
+    is for work that a handler gave to a task of its own: it returns when the client is gone.
+    """
+
+    caller: Caller
+    request_id: str
+    headers: Mapping[str, str] = {}
+    disconnected: Callable[[], Awaitable[None]] = _never
+
+
+Handler = Callable[[Request, dict[str, Any]], Awaitable[dict[str, Any] | None]]
+"""An operation's implementation: the parsed input, by member name, to the output likewise."""

@@ -1,0 +1,41 @@
+"""Agents, once their sandbox runs: a request in, the answer's bytes out."""
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+import msgspec
+
+from freehold.kernel.body import Body
+
+
+class AgentRequest(msgspec.Struct, frozen=True, kw_only=True):
+    sandbox_id: str
+    port: int
+    path: str
+    headers: dict[str, str]
+    body: Body
+
+
+class AgentReply(Protocol):
+    """The agent's answer, begun. `chunks` may be read once; closing it frees the connection."""
+
+    status: int
+    headers: dict[str, str]
+    """Names in lower case."""
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """As they come, unparsed. Raises AgentBroke when the agent dies in the middle."""
+
+    async def read(self, bytes_max: int) -> bytes:
+        """The beginning of the body, and the connection is freed."""
+
+    def close(self) -> None: ...
+
+
+class AgentClient(Protocol):
+    async def post(self, request: AgentRequest) -> AgentReply:
+        """Raises AgentBroke when there is no answer, or none in time."""
+
+
+class AgentBroke(Exception):
+    """The agent did not answer as an HTTP server does; the message says how, for people."""

@@ -1,0 +1,139 @@
+"""Where a session's sandbox runs, and how an API worker reaches it."""
+
+import socket
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Protocol
+
+import msgspec
+
+from freehold.ports.sandbox import Limits
+
+
+class SessionKey(msgspec.Struct, frozen=True):
+    """At most one live sandbox answers to a key."""
+
+    tenant: str
+    runtime_id: str
+    endpoint: str
+    session_id: str
+
+
+class Launch(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a node must know to start a session. Kept in memory only: it carries environment.
+
+    `code` and `layers` are directories that the build of this version published. `port` is where
+    the agent listens inside. `tier` empty: the platform's default.
+    """
+
+    key: SessionKey
+    runtime_arn: str
+    runtime_name: str
+    version: int
+    user: str | None
+    tier: str
+    interpreter: str
+    code: str
+    layers: tuple[str, ...]
+    entry_point: tuple[str, ...]
+    environment: dict[str, str]
+    port: int
+    idle_seconds: int
+    lifetime_seconds: int
+    limits: Limits
+
+
+class Lease(msgspec.Struct, frozen=True, kw_only=True):
+    """The right to use a running sandbox. While any is held the session is not idle."""
+
+    key: SessionKey
+    sandbox_id: str
+    tier: str
+    version: int
+    started_at: datetime
+
+
+class LogChunk(msgspec.Struct, frozen=True):
+    """Whole lines. `position` is where the next reading goes on."""
+
+    lines: list[str]
+    position: int
+    ended: bool
+
+
+class Placement(Protocol):
+    async def acquire(self, launch: Launch) -> Lease:
+        """The key's sandbox: the running one, or one started now and ready to be called.
+
+        Raises Throttled (queue or machine full), RuntimeClientFailed (the agent did not come up;
+        the message has its last log lines), Unavailable (no node).
+        """
+
+    def release(self, lease: Lease) -> None:
+        """Every acquire is followed by one release."""
+
+    async def connect(self, sandbox_id: str, port: int) -> socket.socket:
+        """A stream to the port inside. ConnectionError when nothing answers there."""
+
+    async def why_ended(self, sandbox_id: str) -> str | None:
+        """For people, if the sandbox has ended (waits a moment for an end that is under way)."""
+
+    async def stop(self, key: SessionKey, reason: str) -> bool:
+        """False: no such session. Returns when nothing of it is left."""
+
+    async def stop_runtime(self, tenant: str, runtime_id: str, reason: str) -> int:
+        """Every session of a runtime; how many there were."""
+
+    def read_log(
+        self, tenant: str, runtime_id: str, sandbox_id: str, *, tail: int, follow: bool
+    ) -> AsyncIterator[str]:
+        """Lines `{ISO time} {text}`: the last `tail`, then, with `follow`, as they come."""
+
+
+class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept of a session. Usage is None where the machine cannot measure it."""
+
+    tenant: str
+    sandbox_id: str
+    runtime_id: str
+    runtime_name: str
+    endpoint: str
+    version: int
+    session_id: str
+    user: str | None
+    tier: str
+    status: str
+    started_at: datetime
+    last_used_at: datetime
+    ended_at: datetime | None = None
+    end_reason: str | None = None
+    invocations: int = 0
+    cpu_seconds: float | None = None
+    memory_gb_seconds: float | None = None
+
+
+class SessionUsage(msgspec.Struct, frozen=True, kw_only=True):
+    """Totals since the session began, so that writing them twice is harmless."""
+
+    sandbox_id: str
+    status: str
+    last_used_at: datetime
+    invocations: int
+    cpu_seconds: float | None
+    memory_gb_seconds: float | None
+
+
+class SessionJournal(Protocol):
+    """Where a node writes down what becomes of its sessions."""
+
+    async def started(self, node: str, record: SessionRecord) -> None: ...
+
+    async def metered(self, usages: list[SessionUsage]) -> None: ...
+
+    async def ended(self, usage: SessionUsage, ended_at: datetime, reason: str) -> None: ...
+
+    async def counted(self, sandbox_id: str, invocations: int) -> None:
+        """Invocations of a session that were reported after its end was written."""
+
+    async def unfinished(self, node: str) -> list[SessionRecord]:
+        """Those of this node that have not ended: what a new node adopts or ends."""

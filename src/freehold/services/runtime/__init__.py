@@ -1,0 +1,1 @@
+"""Agent runtimes: deployed versions, endpoints, and the sessions they run in."""

@@ -1,0 +1,142 @@
+"""Runtimes, versions and endpoints: their shapes, and what follows from their documents."""
+
+from typing import Any
+
+import msgspec
+
+from freehold.kernel.errors import ValidationFailed
+from freehold.ports.resources import Document, Resource, ResourceKind
+
+DEFAULT_ENDPOINT = "DEFAULT"
+AGENT_PORT = 8080
+
+RUNTIME = ResourceKind(
+    name="agent-runtime", noun="agent runtime", arn_resource="runtime/{id}", versioned=True
+)
+ENDPOINT = ResourceKind(
+    name="agent-runtime-endpoint",
+    noun="agent runtime endpoint",
+    arn_resource="runtime/{parent}/runtime-endpoint/{name}",
+)
+
+# Members that change what an agent may do or who may call it: taken only once they are honoured.
+NOT_YET = {
+    "authorizerConfiguration": "JWT authorizers",
+    "filesystemConfigurations": "mounted file systems",
+    "capacityProviderConfiguration": "capacity providers",
+    "hooksConfiguration": "build hooks",
+}
+
+
+class Prepared(msgspec.Struct, frozen=True, kw_only=True):
+    """What the build of a version left on the machine. Paths are relative to the build root."""
+
+    code: str
+    layers: tuple[str, ...]
+    interpreter: str
+
+
+class Deployment(msgspec.Struct, frozen=True, kw_only=True):
+    """An endpoint resolved: everything an invocation must know of the runtime."""
+
+    tenant: str
+    runtime_id: str
+    runtime_arn: str
+    runtime_name: str
+    endpoint: str
+    version: int
+    tier: str
+    entry_point: tuple[str, ...]
+    environment: dict[str, str]
+    idle_seconds: int
+    lifetime_seconds: int
+    memory_mib_min: int
+    header_allowlist: frozenset[str]
+    prepared: Prepared
+
+
+def checked_document(
+    params: dict[str, Any], *, idle_seconds: int, lifetime_seconds: int
+) -> Document:
+    """The stored document of a version, from the members of a create or an update."""
+    for member, what in NOT_YET.items():
+        if params.get(member):
+            raise ValidationFailed(f"{member}: {what} are not available yet in Freehold")
+    artifact = params["agentRuntimeArtifact"]
+    if "codeConfiguration" not in artifact:
+        raise ValidationFailed(
+            "agentRuntimeArtifact: container images are not available yet; use codeConfiguration"
+        )
+    protocol = params.get("protocolConfiguration") or {"serverProtocol": "HTTP"}
+    if protocol["serverProtocol"] != "HTTP":
+        raise ValidationFailed(
+            f"protocolConfiguration: {protocol['serverProtocol']} is not available yet; use HTTP"
+        )
+    lifecycle = {
+        "idleRuntimeSessionTimeout": idle_seconds,
+        "maxLifetime": lifetime_seconds,
+        **(params.get("lifecycleConfiguration") or {}),
+    }
+    if lifecycle["idleRuntimeSessionTimeout"] > lifecycle["maxLifetime"]:
+        raise ValidationFailed(
+            "lifecycleConfiguration: idleRuntimeSessionTimeout must not exceed maxLifetime"
+        )
+    kept = (
+        "agentRuntimeArtifact", "roleArn", "networkConfiguration", "description",
+        "requestHeaderConfiguration", "metadataConfiguration", "platformVersion", "allowedPorts",
+        "resourceConfigurations",
+    )  # fmt: skip
+    document = {k: params[k] for k in kept if params.get(k) is not None}
+    document["protocolConfiguration"] = protocol
+    document["lifecycleConfiguration"] = lifecycle
+    return document
+
+
+def checked_tier(tags: dict[str, str], *, allowed: frozenset[str]) -> None:
+    """`freehold:*` tags are settings: an unknown one or a bad value is an error, not a label."""
+    for key, value in tags.items():
+        if not key.startswith("freehold:"):
+            continue
+        if key != "freehold:tier":
+            raise ValidationFailed(f"tag {key}: no such setting; there is freehold:tier")
+        if value not in allowed:
+            raise ValidationFailed(
+                f"tag freehold:tier={value}: this platform allows {', '.join(sorted(allowed))}"
+            )
+
+
+def allowed_headers(document: Document) -> frozenset[str]:
+    configuration = document.get("requestHeaderConfiguration") or {}
+    return frozenset(h.lower() for h in configuration.get("requestHeaderAllowlist", ()))
+
+
+def memory_mib_min(document: Document) -> int:
+    return max(
+        (int(r["minimumMemoryInMiB"]) for r in document.get("resourceConfigurations") or ()),
+        default=0,
+    )
+
+
+def deployment(runtime: Resource, endpoint: str, environment: dict[str, str]) -> Deployment | None:
+    """None while this version was never built."""
+    document = runtime.document
+    if "_prepared" not in document:
+        return None
+    code = document["agentRuntimeArtifact"]["codeConfiguration"]
+    lifecycle = document["lifecycleConfiguration"]
+    return Deployment(
+        tenant=runtime.tenant,
+        runtime_id=runtime.id,
+        runtime_arn=runtime.arn,
+        runtime_name=runtime.name,
+        endpoint=endpoint,
+        version=runtime.version,
+        tier=runtime.tags.get("freehold:tier", ""),
+        entry_point=tuple(code["entryPoint"]),
+        environment=environment,
+        idle_seconds=lifecycle["idleRuntimeSessionTimeout"],
+        lifetime_seconds=lifecycle["maxLifetime"],
+        memory_mib_min=memory_mib_min(document),
+        header_allowlist=allowed_headers(document),
+        prepared=msgspec.convert(document["_prepared"], Prepared),
+    )

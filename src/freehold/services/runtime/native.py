@@ -1,0 +1,252 @@
+"""Sessions, logs and costs in our own API: what AWS has no operation for."""
+
+import re
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from freehold.kernel.clock import now
+from freehold.kernel.errors import ValidationFailed
+from freehold.kernel.operation import Operation, Parameter, Params
+from freehold.kernel.request import Request
+from freehold.ports.placement import SessionRecord
+from freehold.services.runtime.invocations import InvocationService
+from freehold.services.runtime.service import RuntimeService
+from freehold.services.runtime.store import COST_GROUPS, CostRow
+
+_TAIL_LINES_MAX = 10_000
+_SESSIONS_LOGGED_MAX = 20
+
+
+class Prices(msgspec.Struct, frozen=True, rename="camel"):
+    """USD. AgentCore's by default."""
+
+    vcpu_hour: float
+    gb_hour: float
+
+    def cost(self, cpu_seconds: float | None, memory_gb_seconds: float | None) -> float | None:
+        if cpu_seconds is None or memory_gb_seconds is None:
+            return None
+        return round(
+            cpu_seconds / 3600 * self.vcpu_hour + memory_gb_seconds / 3600 * self.gb_hour, 9
+        )
+
+
+class SessionView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One session. Usage and cost are null where this machine cannot measure them."""
+
+    session_id: str
+    sandbox_id: str
+    runtime_id: str
+    runtime_name: str
+    endpoint: str
+    version: int
+    status: str
+    tier: str
+    user: str | None
+    started_at: datetime
+    last_used_at: datetime
+    ended_at: datetime | None
+    end_reason: str | None
+    invocations: int
+    metering: str
+    cpu_seconds: float | None
+    memory_gb_seconds: float | None
+    cost: float | None
+
+
+class SessionList(msgspec.Struct, frozen=True, rename="camel"):
+    sessions: list[SessionView]
+    next_token: str | None
+
+
+class CostView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    key: str
+    name: str
+    sessions: int
+    invocations: int
+    cpu_seconds: float | None
+    memory_gb_seconds: float | None
+    cost: float | None
+
+
+class CostReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """`total` sums what was measured; `unmeasured` counts the rows that were not."""
+
+    currency: str
+    since: datetime
+    by: str
+    rows: list[CostView]
+    total: float
+    unmeasured: int
+    prices: Prices
+
+
+class LogLine(msgspec.Struct, frozen=True):
+    """`source` is a session id, or "build"."""
+
+    time: str
+    source: str
+    line: str
+
+
+_LINE = msgspec.json.Encoder()
+
+
+def operations(
+    runtimes: RuntimeService, invocations: InvocationService, *, prices: Prices, build_logs: Any
+) -> list[Operation]:
+    """`build_logs(build id) -> lines` reads what a build said."""
+    own = _Own(runtimes, invocations, prices, build_logs)
+    return [
+        Operation(
+            name="ListSessions", method="GET", path="/sessions", act=own.sessions,
+            summary="Sessions, newest first", answer=SessionList,
+            parameters=(
+                Parameter(name="runtimeId", meaning="Only of this agent runtime"),
+                Parameter(name="sessionId", meaning="Only with this session id"),
+                Parameter(
+                    name="status", meaning="Live ones, ended ones or all", default="live",
+                    choices=("live", "ended", "all"),
+                ),
+                Parameter(
+                    name="limit", meaning="Sessions a page", kind="integer", default=100,
+                    minimum=1, maximum=1000,
+                ),
+                Parameter(name="nextToken", meaning="Where the previous page ended"),
+            ),
+        ),
+        Operation(
+            name="ReadLogs", method="GET", path="/runtimes/{runtimeId}/logs", act=own.logs,
+            summary="What an agent's sessions and its builds wrote, as JSON lines",
+            answer=LogLine, streams=True,
+            parameters=(
+                Parameter(name="runtimeId", meaning="The agent runtime", where="path"),
+                Parameter(name="sessionId", meaning="Only of this session"),
+                Parameter(
+                    name="tail", meaning="Lines of each source", kind="integer", default=200,
+                    minimum=0, maximum=_TAIL_LINES_MAX,
+                ),
+                Parameter(
+                    name="follow", meaning="Go on with what comes", kind="boolean", default=False
+                ),
+                Parameter(
+                    name="build", meaning="The newest version's build log instead",
+                    kind="boolean", default=False,
+                ),
+            ),
+        ),
+        Operation(
+            name="ReportCosts", method="GET", path="/costs", act=own.costs,
+            summary="What sessions used and what that would cost", answer=CostReport,
+            parameters=(
+                Parameter(name="by", meaning="Rows of", default="agent", choices=COST_GROUPS),
+                Parameter(
+                    name="since", meaning="ISO 8601, or a span such as 24h or 7d", default="24h"
+                ),
+            ),
+        ),
+    ]  # fmt: skip
+
+
+class _Own:
+    def __init__(
+        self,
+        runtimes: RuntimeService,
+        invocations: InvocationService,
+        prices: Prices,
+        build_logs: Any,
+    ) -> None:
+        self._runtimes, self._invocations = runtimes, invocations
+        self._prices, self._build_logs = prices, build_logs
+
+    async def sessions(self, request: Request, params: Params, _: Any) -> SessionList:
+        page = await self._invocations.sessions(
+            request.caller.tenant,
+            runtime_id=params["runtimeId"],
+            session_id=params["sessionId"],
+            live={"live": True, "ended": False, "all": None}[params["status"]],
+            limit=params["limit"],
+            token=params["nextToken"],
+        )
+        return SessionList([self._view(r) for r in page.items], page.next_token)
+
+    def _view(self, record: SessionRecord) -> SessionView:
+        measured = record.cpu_seconds is not None and record.memory_gb_seconds is not None
+        return SessionView(
+            **{
+                f: getattr(record, f)
+                for f in SessionView.__struct_fields__
+                if f not in ("metering", "cost")
+            },
+            metering="measured" if measured else "unmeasured",
+            cost=self._prices.cost(record.cpu_seconds, record.memory_gb_seconds),
+        )
+
+    async def logs(self, request: Request, params: Params, _: Any) -> AsyncIterator[bytes]:
+        tenant, runtime_id = request.caller.tenant, params["runtimeId"]
+        if params["build"]:
+            runtime = await self._runtimes.get(tenant, runtime_id)
+            return self._build(f"{runtime.id}-{runtime.version}", params["tail"])
+        page = await self._invocations.sessions(
+            tenant,
+            runtime_id=runtime_id,
+            session_id=params["sessionId"],
+            limit=_SESSIONS_LOGGED_MAX,
+        )
+        if not page.items:
+            await self._runtimes.get(tenant, runtime_id)
+        return self._lines(page.items, params["tail"], params["follow"])
+
+    async def _build(self, build_id: str, tail: int) -> AsyncIterator[bytes]:
+        for line in (await self._build_logs(build_id))[-tail:]:
+            yield _LINE.encode(LogLine("", "build", line)) + b"\n"
+
+    async def _lines(
+        self, records: list[SessionRecord], tail: int, follow: bool
+    ) -> AsyncIterator[bytes]:
+        """Oldest session first; with `follow`, the newest goes on."""
+        for record in reversed(records):
+            newest = record is records[0]
+            lines = self._invocations.log_lines(record, tail=tail, follow=follow and newest)
+            async for text in lines:
+                time, _, line = text.partition(" ")
+                yield _LINE.encode(LogLine(time, record.session_id, line)) + b"\n"
+
+    async def costs(self, request: Request, params: Params, _: Any) -> CostReport:
+        since = _since(params["since"])
+        rows = await self._invocations.costs(request.caller.tenant, by=params["by"], since=since)
+        views = [self._cost_view(row) for row in rows]
+        return CostReport(
+            currency="USD",
+            since=since,
+            by=params["by"],
+            rows=views,
+            total=round(sum(v.cost or 0.0 for v in views), 9),
+            unmeasured=sum(v.cost is None for v in views),
+            prices=self._prices,
+        )
+
+    def _cost_view(self, row: CostRow) -> CostView:
+        return CostView(
+            **{f: getattr(row, f) for f in row.__struct_fields__},
+            cost=self._prices.cost(row.cpu_seconds, row.memory_gb_seconds),
+        )
+
+
+_SPAN = re.compile(r"(\d{1,5})([mhd])")
+
+
+def _since(text: str) -> datetime:
+    if span := _SPAN.fullmatch(text):
+        unit = {"m": "minutes", "h": "hours", "d": "days"}[span[2]]
+        return now() - timedelta(**{unit: int(span[1])})
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValidationFailed(
+            f"since={text}: expected ISO 8601, or a span such as 90m, 24h or 7d"
+        ) from None
+    return at if at.tzinfo else at.replace(tzinfo=now().tzinfo)

@@ -1,0 +1,324 @@
+"""Runtimes and endpoints: created, built, updated, resolved. No HTTP, no SQL."""
+
+import base64
+import logging
+from collections import OrderedDict
+from typing import Any
+
+import msgspec
+
+from freehold.kernel import ids
+from freehold.kernel.errors import Conflict, FreeholdError, NotFound, ValidationFailed
+from freehold.kernel.pages import Page
+from freehold.ports.jobs import Jobs
+from freehold.ports.placement import Placement
+from freehold.ports.resources import Document, Idempotency, Resource, Resources
+from freehold.ports.secrets import Sealer
+from freehold.services.runtime.model import (
+    DEFAULT_ENDPOINT,
+    ENDPOINT,
+    RUNTIME,
+    Deployment,
+    checked_document,
+    checked_tier,
+    deployment,
+)
+from freehold.services.runtime.ports import BuildRefused, RuntimeBuilder
+
+log = logging.getLogger(__name__)
+
+BUILD_JOB = "runtime-build"
+_DEPLOYMENTS_MAX = 10_000
+_ENVIRONMENT_BYTES_MAX = 4096 * 50
+
+
+class RuntimeLimits(msgspec.Struct, frozen=True, kw_only=True):
+    idle_seconds: int
+    lifetime_seconds: int
+    tiers: frozenset[str]
+
+
+class RuntimeService:
+    def __init__(
+        self,
+        *,
+        resources: Resources,
+        jobs: Jobs,
+        placement: Placement,
+        sealer: Sealer,
+        limits: RuntimeLimits,
+    ) -> None:
+        self._resources, self._jobs, self._placement = resources, jobs, placement
+        self._sealer, self._limits = sealer, limits
+        self._deployments: OrderedDict[tuple[str, str, str], Deployment] = OrderedDict()
+
+    # -- runtimes
+
+    async def create(self, tenant: str, params: dict[str, Any]) -> Resource:
+        document = self._document(params)
+        tags = params.get("tags") or {}
+        checked_tier(tags, allowed=self._limits.tiers)
+        runtime_id = ids.suffixed(params["agentRuntimeName"])
+        self._seal_environment(tenant, document, params, runtime_id)
+        runtime, made = await self._resources.create(
+            tenant, RUNTIME, id=runtime_id, name=params["agentRuntimeName"], status="CREATING",
+            document=document, tags=tags,
+            idempotency=_idempotency("CreateAgentRuntime", params),
+        )  # fmt: skip
+        if made:
+            await self._create_default_endpoint(runtime)
+        if runtime.status == "CREATING":  # also a repeat after a crash before the first enqueue
+            await self._enqueue_build(runtime)
+        return runtime
+
+    async def _create_default_endpoint(self, runtime: Resource) -> None:
+        await self._resources.create(
+            runtime.tenant, ENDPOINT, id=ids.suffixed(DEFAULT_ENDPOINT), name=DEFAULT_ENDPOINT,
+            status="CREATING", parent=runtime.id, document={"targetVersion": 1},
+        )  # fmt: skip
+
+    async def update(self, tenant: str, params: dict[str, Any]) -> Resource:
+        """A new version. The endpoints go on with theirs until it is built."""
+        runtime_id = params["agentRuntimeId"]
+        document = self._document(params)
+        self._seal_environment(tenant, document, params, runtime_id)
+        runtime = await self._resources.update(
+            tenant, RUNTIME, runtime_id, lambda _: document, status="UPDATING", new_version=True,
+            idempotency=_idempotency("UpdateAgentRuntime", params),
+        )  # fmt: skip
+        await self._enqueue_build(runtime)
+        return runtime
+
+    async def get(self, tenant: str, runtime_id: str, version: int | None = None) -> Resource:
+        return await self._resources.get(tenant, RUNTIME, runtime_id, version=version)
+
+    async def page(self, tenant: str, limit: int | None, token: str | None) -> Page[Resource]:
+        return await self._resources.page(tenant, RUNTIME, limit=limit, token=token)
+
+    async def versions(
+        self, tenant: str, runtime_id: str, limit: int | None, token: str | None
+    ) -> Page[Resource]:
+        return await self._resources.list_versions(
+            tenant, RUNTIME, runtime_id, limit=limit, token=token
+        )
+
+    async def delete(self, tenant: str, runtime_id: str, version: str | None = None) -> Resource:
+        """With its endpoints; its sessions end. What they cost stays on record."""
+        if version is not None:
+            raise ValidationFailed("agentRuntimeVersion: deleting one version is not available yet")
+        runtime = await self._resources.get(tenant, RUNTIME, runtime_id)
+        await self._resources.delete(tenant, RUNTIME, runtime_id)
+        await self._placement.stop_runtime(tenant, runtime_id, "the agent runtime was deleted")
+        return runtime
+
+    def environment(self, runtime: Resource) -> dict[str, str]:
+        """The customer's variables, opened."""
+        sealed = runtime.document.get("_environment")
+        if sealed is None:
+            return {}
+        opened = self._sealer.open(
+            base64.b64decode(sealed), context=_environment_context(runtime.tenant, runtime.id)
+        )
+        return msgspec.json.decode(opened, type=dict[str, str])
+
+    def _document(self, params: dict[str, Any]) -> Document:
+        return checked_document(
+            params,
+            idle_seconds=self._limits.idle_seconds,
+            lifetime_seconds=self._limits.lifetime_seconds,
+        )
+
+    def _seal_environment(
+        self, tenant: str, document: Document, params: dict[str, Any], runtime_id: str
+    ) -> None:
+        environment = params.get("environmentVariables")
+        if not environment:
+            return
+        plain = msgspec.json.encode(environment)
+        if len(plain) > _ENVIRONMENT_BYTES_MAX:
+            raise ValidationFailed("environmentVariables: more than 200 KB in all")
+        sealed = self._sealer.seal(plain, context=_environment_context(tenant, runtime_id))
+        document["_environment"] = base64.b64encode(sealed).decode()
+
+    # -- builds
+
+    async def _enqueue_build(self, runtime: Resource) -> None:
+        await self._jobs.enqueue(
+            BUILD_JOB,
+            {"tenant": runtime.tenant, "runtime_id": runtime.id, "version": runtime.version},
+            id=f"{BUILD_JOB}-{runtime.tenant}-{runtime.id}-{runtime.version}",
+        )
+
+    # -- endpoints
+
+    async def create_endpoint(self, tenant: str, params: dict[str, Any]) -> Resource:
+        runtime_id, name = params["agentRuntimeId"], params["name"]
+        runtime = await self._resources.get(tenant, RUNTIME, runtime_id)
+        version = await self._ready_version(runtime, params.get("agentRuntimeVersion"))
+        document = {"targetVersion": version, "liveVersion": version}
+        if params.get("description"):
+            document["description"] = params["description"]
+        endpoint, _ = await self._resources.create(
+            tenant, ENDPOINT, id=ids.suffixed(name), name=name, status="READY",
+            parent=runtime_id, document=document, tags=params.get("tags"),
+            idempotency=_idempotency("CreateAgentRuntimeEndpoint", params),
+        )  # fmt: skip
+        return endpoint
+
+    async def _ready_version(self, runtime: Resource, asked: str | None) -> int:
+        version = int(asked) if asked else runtime.version
+        if version != runtime.version:
+            runtime = await self._resources.get(
+                runtime.tenant, RUNTIME, runtime.id, version=version
+            )
+        if "_prepared" not in runtime.document:
+            raise Conflict(
+                f"version {version} of {runtime.id} is {runtime.status}; an endpoint needs a "
+                "version that is READY"
+            )
+        return version
+
+    async def update_endpoint(self, tenant: str, params: dict[str, Any]) -> Resource:
+        runtime_id, name = params["agentRuntimeId"], params["endpointName"]
+        if name == DEFAULT_ENDPOINT:
+            raise ValidationFailed(
+                "the DEFAULT endpoint follows the newest version; make a named endpoint to pin one"
+            )
+        endpoint = await self.get_endpoint(tenant, runtime_id, name)
+        changes: Document = {}
+        if params.get("agentRuntimeVersion"):
+            runtime = await self._resources.get(tenant, RUNTIME, runtime_id)
+            version = await self._ready_version(runtime, params["agentRuntimeVersion"])
+            changes = {"targetVersion": version, "liveVersion": version}
+        if params.get("description") is not None:
+            changes["description"] = params["description"]
+        return await self._resources.update(
+            tenant, ENDPOINT, endpoint.id, lambda old: {**old.document, **changes},
+            status="READY", parent=runtime_id,
+            idempotency=_idempotency("UpdateAgentRuntimeEndpoint", params),
+        )  # fmt: skip
+
+    async def get_endpoint(self, tenant: str, runtime_id: str, name: str) -> Resource:
+        endpoint = await self._resources.find_by_name(tenant, ENDPOINT, name, parent=runtime_id)
+        if endpoint is None:
+            await self._resources.get(tenant, RUNTIME, runtime_id)
+            raise NotFound(f"agent runtime {runtime_id} has no endpoint {name}")
+        return endpoint
+
+    async def endpoints(
+        self, tenant: str, runtime_id: str, limit: int | None, token: str | None
+    ) -> Page[Resource]:
+        return await self._resources.page(
+            tenant, ENDPOINT, parent=runtime_id, limit=limit, token=token
+        )
+
+    async def delete_endpoint(self, tenant: str, runtime_id: str, name: str) -> Resource:
+        if name == DEFAULT_ENDPOINT:
+            raise Conflict("the DEFAULT endpoint goes with its runtime")
+        endpoint = await self.get_endpoint(tenant, runtime_id, name)
+        await self._resources.delete(tenant, ENDPOINT, endpoint.id, parent=runtime_id)
+        return endpoint
+
+    # -- resolving an invocation's target
+
+    async def resolve(self, tenant: str, runtime_id: str, endpoint: str) -> Deployment:
+        """What answers at this endpoint. Cached until one of the tenant's runtimes changes."""
+        key = (tenant, runtime_id, endpoint)
+        found = self._deployments.get(key)
+        if found is None:
+            found = await self._resolve(tenant, runtime_id, endpoint)
+            self._deployments[key] = found
+            if len(self._deployments) > _DEPLOYMENTS_MAX:
+                self._deployments.popitem(last=False)
+        return found
+
+    async def _resolve(self, tenant: str, runtime_id: str, endpoint: str) -> Deployment:
+        target = await self.get_endpoint(tenant, runtime_id, endpoint)
+        live = target.document.get("liveVersion")
+        if live is None:
+            runtime = await self._resources.get(tenant, RUNTIME, runtime_id)
+            reason = runtime.document.get("_failure", "wait until its status is READY")
+            raise Conflict(f"agent runtime {runtime_id} is {runtime.status}: {reason}")
+        runtime = await self._resources.get(tenant, RUNTIME, runtime_id, version=live)
+        found = deployment(runtime, endpoint, self.environment(runtime))
+        if found is None:
+            raise Conflict(f"version {live} of {runtime_id} is not built")
+        return found
+
+    def heard_change(self, payload: str) -> None:
+        """A resource changed ("{tenant}/{kind}/{id}"), or anything may have ("")."""
+        tenant, _, kind = payload.partition("/")
+        if payload and not kind.startswith("agent-runtime"):
+            return
+        for key in list(self._deployments):
+            if not payload or key[0] == tenant:
+                del self._deployments[key]
+
+
+class RuntimeBuilds:
+    """The build job's work: runs on a node."""
+
+    def __init__(self, *, resources: Resources, builder: RuntimeBuilder) -> None:
+        self._resources, self._builder = resources, builder
+
+    async def work(self, payload: dict[str, Any]) -> None:
+        """Idempotent: a version that is built already is left alone."""
+        tenant, runtime_id = payload["tenant"], payload["runtime_id"]
+        version = int(payload["version"])
+        try:
+            runtime = await self._resources.get(tenant, RUNTIME, runtime_id, version=version)
+        except NotFound:
+            return
+        if runtime.status not in ("CREATING", "UPDATING"):
+            return
+        try:
+            built = await self._builder.build(tenant, runtime.document, f"{runtime_id}-{version}")
+        except (BuildRefused, FreeholdError) as error:
+            await self._failed(runtime, str(error))
+            return
+        document = {**runtime.document, "_prepared": {
+            "code": built.code, "layers": built.layers, "interpreter": built.interpreter,
+        }}  # fmt: skip
+        try:
+            await self._succeeded(runtime, document)
+        except NotFound:
+            log.info("runtime %s was deleted while it was built", runtime_id)
+
+    async def _succeeded(self, runtime: Resource, document: Document) -> None:
+        await self._resources.set_status(
+            runtime.tenant, RUNTIME, runtime.id, "READY", version=runtime.version,
+            document=document,
+        )  # fmt: skip
+        await self._point_default_at(runtime)
+
+    async def _point_default_at(self, runtime: Resource) -> None:
+        default = await self._resources.find_by_name(
+            runtime.tenant, ENDPOINT, DEFAULT_ENDPOINT, parent=runtime.id
+        )
+        if default is None or default.document.get("liveVersion", 0) > runtime.version:
+            return
+        live = {"targetVersion": runtime.version, "liveVersion": runtime.version}
+        await self._resources.set_status(
+            runtime.tenant, ENDPOINT, default.id, "READY", parent=runtime.id,
+            document={**default.document, **live},
+        )  # fmt: skip
+
+    async def _failed(self, runtime: Resource, reason: str) -> None:
+        status = "CREATE_FAILED" if runtime.status == "CREATING" else "UPDATE_FAILED"
+        document = {**runtime.document, "_failure": reason}
+        try:
+            await self._resources.set_status(
+                runtime.tenant, RUNTIME, runtime.id, status, version=runtime.version,
+                document=document,
+            )  # fmt: skip
+        except NotFound:
+            log.info("runtime %s was deleted while it was built", runtime.id)
+
+
+def _environment_context(tenant: str, runtime_id: str) -> str:
+    return f"{tenant}|agent-runtime|{runtime_id}|environment"
+
+
+def _idempotency(operation: str, params: dict[str, Any]) -> Idempotency:
+    asked = {k: v for k, v in params.items() if k != "clientToken"}
+    return Idempotency(operation, params.get("clientToken"), asked)

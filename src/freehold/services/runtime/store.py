@@ -1,0 +1,163 @@
+"""SQL of the sessions table: what ran, for whom, and what it used."""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from freehold.kernel.errors import NotFound
+from freehold.kernel.pages import Page, decode_token, encode_token
+from freehold.ports.database import Database
+from freehold.ports.placement import SessionRecord, SessionUsage
+
+_COLUMNS = (
+    "tenant, sandbox_id, runtime_id, runtime_name, endpoint, version, session_id, user_id, tier, "
+    "status, started_at, last_used_at, ended_at, end_reason, invocations, cpu_seconds, "
+    "memory_gb_seconds"
+)
+
+
+class CostRow(msgspec.Struct, frozen=True, kw_only=True):
+    key: str
+    name: str
+    sessions: int
+    invocations: int
+    cpu_seconds: float | None
+    memory_gb_seconds: float | None
+
+
+_COST_KEYS = {
+    "agent": ("runtime_id", "max(runtime_name)"),
+    "session": ("sandbox_id", "max(session_id)"),
+    "user": ("coalesce(user_id, '')", "coalesce(max(user_id), 'nobody named')"),
+}
+COST_GROUPS = tuple(_COST_KEYS)
+
+
+def _record(row: tuple[Any, ...]) -> SessionRecord:
+    return SessionRecord(**dict(zip(SessionRecord.__struct_fields__, row, strict=True)))
+
+
+class SessionStore:
+    """Implements ports.placement.SessionJournal, and what the API shows of sessions."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def started(self, node: str, record: SessionRecord) -> None:
+        async with self._database.connection() as connection:
+            await connection.execute(
+                f"insert into sessions ({_COLUMNS}, node) values ({', '.join(['%s'] * 18)})",  # noqa: S608 - constants only
+                (*(getattr(record, f) for f in SessionRecord.__struct_fields__), node),
+            )
+
+    async def metered(self, usages: list[SessionUsage]) -> None:
+        async with self._database.connection() as connection:
+            await connection.execute(
+                """update sessions s set status = u.status, last_used_at = u.last_used_at,
+                     invocations = u.invocations, cpu_seconds = u.cpu_seconds,
+                     memory_gb_seconds = u.memory_gb_seconds
+                   from unnest(%s::text[], %s::text[], %s::timestamptz[], %s::bigint[],
+                               %s::float8[], %s::float8[])
+                     as u(sandbox_id, status, last_used_at, invocations, cpu_seconds,
+                          memory_gb_seconds)
+                   where s.sandbox_id = u.sandbox_id and s.ended_at is null""",
+                [
+                    [getattr(u, f) for u in usages]
+                    for f in (
+                        "sandbox_id", "status", "last_used_at", "invocations", "cpu_seconds",
+                        "memory_gb_seconds",
+                    )
+                ],
+            )  # fmt: skip
+
+    async def ended(self, usage: SessionUsage, ended_at: datetime, reason: str) -> None:
+        async with self._database.connection() as connection:
+            await connection.execute(
+                """update sessions set status = 'ENDED', last_used_at = %s, invocations = %s,
+                     cpu_seconds = %s, memory_gb_seconds = %s, ended_at = %s, end_reason = %s
+                   where sandbox_id = %s and ended_at is null""",
+                (
+                    usage.last_used_at, usage.invocations, usage.cpu_seconds,
+                    usage.memory_gb_seconds, ended_at, reason, usage.sandbox_id,
+                ),
+            )  # fmt: skip
+
+    async def counted(self, sandbox_id: str, invocations: int) -> None:
+        async with self._database.connection() as connection:
+            await connection.execute(
+                "update sessions set invocations = invocations + %s where sandbox_id = %s",
+                (invocations, sandbox_id),
+            )
+
+    async def unfinished(self, node: str) -> list[SessionRecord]:
+        async with self._database.connection() as connection:
+            rows = await connection.execute(
+                f"select {_COLUMNS} from sessions where node = %s and ended_at is null",  # noqa: S608
+                (node,),
+            )
+            return [_record(row) async for row in rows]
+
+    async def get(self, tenant: str, sandbox_id: str) -> SessionRecord:
+        async with self._database.connection() as connection:
+            rows = await connection.execute(
+                f"select {_COLUMNS} from sessions where tenant = %s and sandbox_id = %s",  # noqa: S608
+                (tenant, sandbox_id),
+            )
+            row = await rows.fetchone()
+        if row is None:
+            raise NotFound(f"no session {sandbox_id}")
+        return _record(row)
+
+    async def page(
+        self,
+        tenant: str,
+        *,
+        runtime_id: str | None,
+        session_id: str | None,
+        live: bool | None,
+        limit: int,
+        token: str | None,
+    ) -> Page[SessionRecord]:
+        """Newest first."""
+        where, values = ["tenant = %s"], [tenant]
+        if runtime_id is not None:
+            where.append("runtime_id = %s")
+            values.append(runtime_id)
+        if session_id is not None:
+            where.append("session_id = %s")
+            values.append(session_id)
+        if live is not None:
+            where.append(f"ended_at is {'' if live else 'not '}null")
+        if position := decode_token(token):
+            where.append("(started_at, sandbox_id) < (%s::timestamptz, %s)")
+            values += [str(p) for p in position[:2]]
+        async with self._database.connection() as connection:
+            rows = await connection.execute(
+                f"select {_COLUMNS} from sessions where {' and '.join(where)} "  # noqa: S608
+                "order by started_at desc, sandbox_id desc limit %s",
+                (*values, limit + 1),
+            )
+            records = [_record(row) async for row in rows]
+        if len(records) <= limit:
+            return Page(records)
+        last = records[limit - 1]
+        return Page(records[:limit], encode_token(last.started_at.isoformat(), last.sandbox_id))
+
+    async def costs(self, tenant: str, *, by: str, since: datetime) -> list[CostRow]:
+        """Sums over sessions that were used since then. None where any was not measured."""
+        key, name = _COST_KEYS[by]
+        async with self._database.connection() as connection:
+            rows = await connection.execute(
+                f"""select {key}, {name}, count(*), sum(invocations)::bigint,
+                      case when bool_and(cpu_seconds is not null) then sum(cpu_seconds) end,
+                      case when bool_and(memory_gb_seconds is not null)
+                           then sum(memory_gb_seconds) end
+                    from sessions where tenant = %s and last_used_at >= %s
+                    group by 1 order by 5 desc nulls last, 1 limit 1000""",  # noqa: S608
+                (tenant, since),
+            )
+            return [
+                CostRow(**dict(zip(CostRow.__struct_fields__, row, strict=True)))
+                async for row in rows
+            ]

@@ -1,0 +1,1 @@
+"""Tags of every kind of resource, by ARN."""
