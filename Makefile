@@ -36,7 +36,7 @@ docs: .venv/.dev ## Write the generated pages anew
 lock: .venv/.dev ## Resolve the dependencies anew
 	@$(PY) -m pip install --quiet uv
 	@$(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --no-header pyproject.toml -o requirements/run.txt
+		--no-emit-index-url --no-header pyproject.toml --group build -o requirements/run.txt
 	@$(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-header pyproject.toml --group dev -o requirements/dev.txt
 

@@ -1,4 +1,4 @@
-"""Every setting of the platform: its type, default, meaning. The only reader of FREEHOLD_* variables.
+"""Every setting of the platform: type, default, meaning. The only reader of FREEHOLD_* variables.
 
 Order: a command-line flag, then the environment, then the default. `markdown()` makes
 docs/settings.md; a test keeps that page true.
@@ -9,7 +9,7 @@ import re
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +125,15 @@ class Settings:
     )
     node_path: str | None = _setting(None, "A Node.js 22 binary for NODE_22 agents.")
 
+    model: str | None = _setting(
+        None,
+        "Default model of sessions, `{provider}/{model}`; the provider's own variables "
+        "(`OPENAI_API_KEY`, ...) say how it is reached. See docs/models.md.",
+    )
+    bedrock_region: str | None = _setting(
+        None, "Region to reach Amazon Bedrock in with the credentials of this machine."
+    )
+
     price_vcpu_hour: float = _setting(0.0895, "USD for an hour of one CPU, in cost reports.")
     price_gb_hour: float = _setting(0.00945, "USD for an hour of one GB of memory.")
 
@@ -191,8 +200,13 @@ def _check(settings: Settings) -> None:
         raise SettingsError("s3_endpoint and s3_bucket go together")
 
 
-def with_port(settings: Settings, port: int) -> Settings:
-    return replace(settings, port=port)
+def environment_of(settings: Settings) -> dict[str, str]:
+    """The variables that give another process the same settings."""
+    return {
+        variable(f.name): str(value).lower() if isinstance(value, bool) else str(value)
+        for f in fields(Settings)
+        if (value := getattr(settings, f.name)) is not None
+    }
 
 
 def markdown() -> str:

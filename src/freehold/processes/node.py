@@ -1,0 +1,141 @@
+"""The node: this machine's sandboxes and builds."""
+
+import asyncio
+import functools
+import os
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from freehold.adapters.blobs.filesystem import FilesystemBlobs
+from freehold.adapters.egress.proxy import ForwardProxy
+from freehold.adapters.jobs.postgres import PostgresJobs
+from freehold.adapters.models.environment import providers_from_environment
+from freehold.adapters.placement.local.fleet import Fleet, FleetLimits, SpecOf
+from freehold.adapters.placement.local.server import NodeServer
+from freehold.adapters.postgres.resources import PostgresResources
+from freehold.adapters.sandbox.interpreters import InstalledInterpreters
+from freehold.edges.doorway.environment import session_environment
+from freehold.ports.blobs import Blobs
+from freehold.ports.interpreters import Interpreter
+from freehold.ports.placement import Launch
+from freehold.ports.sandbox import Limits, SandboxDriver, SandboxSpec
+from freehold.processes.parts import (
+    BUILDS,
+    node_name,
+    on_signals,
+    sandbox_drivers,
+    say_ready,
+)
+from freehold.processes.parts import (
+    blobs as make_blobs,
+)
+from freehold.processes.parts import (
+    database as make_database,
+)
+from freehold.services.runtime.build import Builder, BuildLimits, operator_index
+from freehold.services.runtime.builds import BundleBuilder
+from freehold.services.runtime.launch import session_spec
+from freehold.services.runtime.service import BUILD_JOB, RuntimeBuilds
+from freehold.services.runtime.store import SessionStore
+from freehold.settings import Settings
+
+
+async def node(settings: Settings, run: Path, ready: int) -> None:
+    """This machine's sandboxes. SIGTERM ends them; SIGKILL leaves them for the next node."""
+    async with AsyncExitStack() as stack:
+        stopped = asyncio.Event()
+        on_signals(stopped.set)
+        database = make_database(settings, "node")
+        await database.start()
+        stack.push_async_callback(database.close)
+        blobs = make_blobs(settings)
+        if isinstance(blobs, FilesystemBlobs):
+            await blobs.start()
+            stack.push_async_callback(blobs.close)
+        interpreters = await asyncio.to_thread(
+            InstalledInterpreters(settings.state / "interpreters").discover
+        )
+        drivers = sandbox_drivers(settings, interpreters)
+        server = NodeServer(run)
+        fleet = Fleet(
+            node=node_name(),
+            drivers=drivers,
+            tier_default=settings.sandbox_tier,
+            spec_of=_spec_of(settings, interpreters),
+            journal=SessionStore(database),
+            state=settings.state,
+            limits=_fleet_limits(settings),
+            take_doorway=server.take_doorway,
+        )
+        builder = _builder(settings, blobs, drivers[settings.sandbox_tier], interpreters)
+        jobs = PostgresJobs(database, executor=f"node-{node_name()}")
+        builds = RuntimeBuilds(
+            resources=PostgresResources(database, region=settings.region), builder=builder
+        )
+        jobs.register(BUILD_JOB, builds.work, concurrency=settings.builds_at_once_max)
+        await fleet.open()
+        stack.push_async_callback(fleet.close)
+        await server.open(fleet)
+        stack.push_async_callback(server.close)
+        await jobs.start()
+        stack.push_async_callback(jobs.close)
+        say_ready(ready)
+        await stopped.wait()
+
+
+def _fleet_limits(settings: Settings) -> FleetLimits:
+    return FleetLimits(
+        starts_at_once=settings.starts_at_once,
+        starts_queued_max=settings.starts_queued_max,
+        sessions_max=settings.sessions_max,
+        start_seconds_max=settings.session_start_seconds_max,
+        log_bytes_max=settings.session_log_bytes_max,
+        metering_seconds=settings.metering_seconds,
+    )
+
+
+def _spec_of(settings: Settings, interpreters: Mapping[str, Interpreter]) -> SpecOf:
+    doorway = session_environment(
+        "${LOOPBACK_7400}",
+        region=settings.region,
+        providers=providers_from_environment(os.environ),
+    )
+
+    def spec_of(launch: Launch, sandbox_id: str, directory: Path, output: Path) -> SandboxSpec:
+        return session_spec(
+            launch,
+            sandbox_id=sandbox_id,
+            directory=directory,
+            output=output,
+            build_root=settings.state / BUILDS,
+            interpreters=interpreters,
+            doorway_environment=doorway,
+        )
+
+    return spec_of
+
+
+def _builder(
+    settings: Settings, blobs: Blobs, driver: SandboxDriver, interpreters: Mapping[str, Interpreter]
+) -> BundleBuilder:
+    root = settings.state / BUILDS
+    mib = 1 << 20
+    limits = BuildLimits(
+        seconds_max=settings.build_seconds_max,
+        unpacked_bytes_max=settings.build_bundle_mib_max * mib,
+        sandbox=Limits(
+            memory_bytes_max=settings.build_memory_mib_max * mib, scratch_bytes_max=256 * mib
+        ),
+    )
+    hosts = tuple(h.strip() for h in settings.build_index_hosts.split(",") if h.strip())
+    builder = Builder(
+        root=root,
+        blobs=blobs,
+        driver=driver,
+        egress=ForwardProxy(),
+        interpreters=interpreters,
+        limits=limits,
+        index=functools.partial(operator_index, hosts_extra=hosts),
+    )
+    return BundleBuilder(builder, root=root, fallback=settings.interpreter_fallback)
