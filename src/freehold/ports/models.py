@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal, Protocol
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -31,8 +32,18 @@ class ModelProvider(msgspec.Struct, frozen=True, kw_only=True):
     aws_keys: tuple[str, str, str] | None = None
     proxy: str = ""
 
+    def __post_init__(self) -> None:
+        if "@" in urlsplit(self.base_url).netloc:
+            raise ValueError(f"the base URL of {self.kind} must hold no user name or password")
+
     def __repr__(self) -> str:
         return f"ModelProvider({self.kind.value})"
+
+    def redacted(self, text: str) -> str:
+        """The text without this provider's secrets."""
+        for secret in filter(None, (self.api_key, *(self.aws_keys or ())[1:])):
+            text = text.replace(secret, "***")
+        return text
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,7 +8,8 @@ import msgspec
 from freehold.kernel.errors import PlatformFailed
 
 LAUNCHER = "/opt/freehold/launcher.py"
-"""Where every sandbox sees the launcher: `(python, LAUNCHER, "--path", DIR, ..., ENTRY, ...)`."""
+"""Where every sandbox sees the launcher of Python agents: a command is
+`(python, LAUNCHER, "--code", DIR, "--layer", DIR, ENTRY)`."""
 
 
 class SandboxFailed(PlatformFailed):

@@ -1,0 +1,1 @@
+"""Postgres: the embedded server, the pool, migrations, and the resources repository."""
