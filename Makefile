@@ -33,7 +33,7 @@ format: .venv/.dev ## Let the formatter have its way
 docs: .venv/.dev ## Write the generated pages anew
 	@$(PY) -m tests.architecture.generated_pages
 
-lock: .venv/.dev ## Resolve the dependencies anew
+lock: ## Resolve the dependencies anew
 	@$(PY) -m pip install --quiet uv
 	@$(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-header pyproject.toml --group build -o requirements/run.txt
