@@ -17,6 +17,7 @@ ENDPOINT = ResourceKind(
     name="agent-runtime-endpoint",
     noun="agent runtime endpoint",
     arn_resource="runtime/{parent}/runtime-endpoint/{name}",
+    parent_kind=RUNTIME.name,
 )
 
 # Members that change what an agent may do or who may call it: taken only once they are honoured.

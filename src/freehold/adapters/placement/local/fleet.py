@@ -192,6 +192,7 @@ class Fleet:
             else:
                 if not session.ready.done():
                     session.ready.set_result(None)
+                    self._spawn(self._journal.metered([session.usage()]))
                 return
         await self._end(session, failed.message.partition("\n")[0])
         if not session.ready.done():
