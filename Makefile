@@ -31,7 +31,7 @@ format: .venv/.dev ## Let the formatter have its way
 	@$(PY) -m ruff check --fix .
 
 docs: .venv/.dev ## Write the generated pages anew
-	@$(PY) -m tests.architecture.generated_pages
+	@$(PY) scripts/pages.py
 
 lock: ## Resolve the dependencies anew
 	@$(PY) -m pip install --quiet uv

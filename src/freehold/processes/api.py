@@ -107,7 +107,10 @@ async def _put_worker_together(settings: Settings, run: Path, stack: AsyncExitSt
         limits=session_limits(settings),
     )
     blobs = make_blobs(settings)
-    edges = _edges(settings, pipeline, keys, resources, runtimes, invocations, blobs)
+    services = Services(
+        keys=keys, resources=resources, runtimes=runtimes, invocations=invocations, blobs=blobs
+    )
+    edges = _edges(settings, pipeline, services)
     root = Root(edges, otherwise=edges[b""])
     doorway = DoorwayEdge(
         platform=root,
@@ -142,63 +145,68 @@ async def _put_worker_together(settings: Settings, run: Path, stack: AsyncExitSt
     return server
 
 
-def _edges(
-    settings: Settings,
-    pipeline: Pipeline,
-    keys: AccessKeyService,
-    resources: PostgresResources,
-    runtimes: RuntimeService,
-    invocations: InvocationService,
-    blobs: Blobs,
-) -> dict[bytes, ASGIApp]:
+class Services(msgspec.Struct, frozen=True, kw_only=True):
+    """What the edges serve, put together once a worker."""
+
+    keys: AccessKeyService
+    resources: Resources
+    runtimes: RuntimeService
+    invocations: InvocationService
+    blobs: Blobs
+
+
+def _edges(settings: Settings, pipeline: Pipeline, services: Services) -> dict[bytes, ASGIApp]:
     """By first path segment; b"" takes everything else."""
-    spool = str(settings.state / "spool")
-    prices = runtime_native.Prices(
-        vcpu_hour=settings.price_vcpu_hour, gb_hour=settings.price_gb_hour
-    )
+    keys, region = services.keys, settings.region
     native = NativeEdge(
-        [
-            _health(settings),
-            *runtime_native.operations(
-                runtimes, invocations, prices=prices, build_logs=_build_logs(settings)
-            ),
-            *identity_native.operations(keys),
-        ],
+        own_operations(settings, services),
         pipeline=pipeline,
         keys=keys,
-        region=settings.region,
+        region=region,
         version=__version__,
     )
     s3 = S3Edge(
-        blobs,
+        services.blobs,
         pipeline=pipeline,
         keys=keys,
-        region=settings.region,
+        region=region,
         object_bytes_max=settings.object_bytes_max,
     )
     aws = AwsEdge(
-        aws_handlers(resources, runtimes, invocations, tiers=_allowed_tiers(settings)),
+        aws_handlers(settings, services),
         pipeline=pipeline,
         keys=keys,
-        region=settings.region,
-        spool_directory=spool,
+        region=region,
+        spool_directory=str(settings.state / "spool"),
         payload_bytes_max=settings.payload_bytes_max,
     )
     return {b"/freehold": native, b"/_s3": s3, b"": aws}
 
 
-def aws_handlers(
-    resources: Resources,
-    runtimes: RuntimeService,
-    invocations: InvocationService,
-    *,
-    tiers: frozenset[str],
-) -> dict[str, Handler]:
+def own_operations(settings: Settings, services: Services) -> list[Operation]:
+    """Everything under /freehold/v1; docs/own-api.md is made from this."""
+    prices = runtime_native.Prices(
+        vcpu_hour=settings.price_vcpu_hour, gb_hour=settings.price_gb_hour
+    )
+    return [
+        _health(settings),
+        *runtime_native.operations(
+            services.runtimes,
+            services.invocations,
+            prices=prices,
+            build_logs=_build_logs(settings),
+        ),
+        *identity_native.operations(services.keys),
+    ]
+
+
+def aws_handlers(settings: Settings, services: Services) -> dict[str, Handler]:
     """Every AWS operation that Freehold serves; docs/operations.md is made from this."""
+    tiers = _allowed_tiers(settings)
     rules = {RUNTIME.name: lambda tags: checked_tier(tags, allowed=tiers)}
     return {
-        **runtime_api.handlers(runtimes, invocations),
-        **tags_api.handlers(resources, rules),
+        **runtime_api.handlers(services.runtimes, services.invocations),
+        **tags_api.handlers(services.resources, rules),
     }
 
 

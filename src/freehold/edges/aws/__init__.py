@@ -1,0 +1,1 @@
+"""The AWS edge: AgentCore's REST APIs, derived from the models that botocore ships."""
