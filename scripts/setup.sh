@@ -5,6 +5,16 @@ set -eu
 cd "$(dirname "$0")/.."
 kind="$1"
 missing=""
+said="$(mktemp)"
+trap 'rm -f "$said"' EXIT
+
+# Runs a command; what it said is shown only when it fails.
+quietly() {
+    "$@" >"$said" 2>&1 || {
+        cat "$said" >&2
+        exit 1
+    }
+}
 
 python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
     echo "Freehold needs Python 3.11 or newer; this is $(python3 --version)." >&2
@@ -17,13 +27,10 @@ fi
 if [ -n "$missing" ]; then
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
         echo "Installing $missing ..."
+        quietly apt-get update -q
+        export DEBIAN_FRONTEND=noninteractive
         # shellcheck disable=SC2086 # a list of packages
-        { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y \
-            --no-install-recommends $missing; } >/tmp/freehold-setup.$$ 2>&1 || {
-            cat /tmp/freehold-setup.$$ >&2
-            exit 1
-        }
-        rm -f /tmp/freehold-setup.$$
+        quietly apt-get install -q -y --no-install-recommends $missing
     elif [ "$missing" = " bubblewrap" ]; then
         echo "For sandboxes that isolate, install bubblewrap: sudo apt-get install bubblewrap" >&2
     else
@@ -33,10 +40,10 @@ if [ -n "$missing" ]; then
 fi
 
 [ -x .venv/bin/python ] || python3 -m venv .venv
-echo "Installing the locked dependencies ..."
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+echo "Installing the locked dependencies (a minute the first time) ..."
+quietly .venv/bin/python -m pip install --disable-pip-version-check --require-hashes \
     -r "requirements/$kind.txt"
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+quietly .venv/bin/python -m pip install --disable-pip-version-check --no-deps \
     --no-build-isolation --editable .
 touch ".venv/.$kind"
 if [ "$kind" = dev ]; then touch .venv/.run; fi
