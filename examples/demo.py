@@ -48,7 +48,7 @@ def model_environment() -> Iterator[dict[str, str]]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
-    model = ScriptedModel()
+    model = ScriptedModel(before_piece=lambda _: asyncio.sleep(0.04))
     asyncio.run_coroutine_threadsafe(model.__aenter__(), loop).result(20)
     try:
         yield {"OPENAI_BASE_URL": model.base_url, "OPENAI_MODEL": "freehold-scripted"}
@@ -147,7 +147,7 @@ class Session:
             payload=json.dumps({"prompt": prompt}).encode(),
         )
         self._show(began, f"> {prompt}")
-        for line in answer["response"].iter_lines():
+        for line in answer["response"].iter_lines(chunk_size=1):
             if not line.startswith(b"data: "):
                 continue
             event = json.loads(line[6:])
