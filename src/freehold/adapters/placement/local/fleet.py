@@ -92,6 +92,7 @@ class Fleet:
         self._waiting = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
+        self._news = False
         self._unwritten: list[tuple[SessionUsage, datetime, str]] = []
 
     # -- the life of the node
@@ -241,6 +242,7 @@ class Fleet:
         session = self._by_id.get(sandbox_id)
         if session is not None and not session.ended.done():
             session.invocations += invocations
+            self._news = True
         elif invocations:
             self._spawn(self._journal.counted(sandbox_id, invocations))
 
@@ -420,8 +422,8 @@ class Fleet:
             for session in list(self._by_id.values()):
                 if not session.ending:
                     session.sample()
-            if loop.time() - written >= self._limits.metering_seconds:
-                written = loop.time()
+            if self._news or loop.time() - written >= self._limits.metering_seconds:
+                written, self._news = loop.time(), False
                 await self._write_usage()
 
     async def _write_usage(self) -> None:
