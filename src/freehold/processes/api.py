@@ -13,7 +13,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from freehold import __version__
 from freehold.adapters.agents.http import HttpAgents
-from freehold.adapters.blobs.filesystem import FilesystemBlobs
 from freehold.adapters.jobs.postgres import PostgresJobs
 from freehold.adapters.models.environment import providers_from_environment
 from freehold.adapters.placement.local.acceptor import DoorwayAcceptor
@@ -95,6 +94,7 @@ async def _put_worker_together(settings: Settings, run: Path, stack: AsyncExitSt
         limits=RuntimeLimits(
             idle_seconds=settings.session_idle_seconds,
             lifetime_seconds=settings.session_lifetime_seconds,
+            memory_mib_max=settings.session_memory_mib_max,
             tiers=_allowed_tiers(settings),
         ),
     )
@@ -132,9 +132,8 @@ async def _put_worker_together(settings: Settings, run: Path, stack: AsyncExitSt
     await database.start()
     stack.push_async_callback(database.close)
     stack.push_async_callback(keys.close)
-    if isinstance(blobs, FilesystemBlobs):
-        await blobs.start()
-        stack.push_async_callback(blobs.close)
+    await blobs.start()
+    stack.push_async_callback(blobs.close)
     await agents.open()
     stack.push_async_callback(agents.close)
     stack.push_async_callback(doorway.close)

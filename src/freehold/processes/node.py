@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from freehold.adapters.blobs.filesystem import FilesystemBlobs
 from freehold.adapters.egress.proxy import ForwardProxy
 from freehold.adapters.jobs.postgres import PostgresJobs
 from freehold.adapters.models.environment import providers_from_environment
@@ -50,9 +49,8 @@ async def node(settings: Settings, run: Path, ready: int) -> None:
         await database.start()
         stack.push_async_callback(database.close)
         blobs = make_blobs(settings)
-        if isinstance(blobs, FilesystemBlobs):
-            await blobs.start()
-            stack.push_async_callback(blobs.close)
+        await blobs.start()
+        stack.push_async_callback(blobs.close)
         interpreters = await asyncio.to_thread(
             InstalledInterpreters(settings.state / "interpreters").discover
         )
@@ -73,7 +71,9 @@ async def node(settings: Settings, run: Path, ready: int) -> None:
         builds = RuntimeBuilds(
             resources=PostgresResources(database, region=settings.region), builder=builder
         )
-        jobs.register(BUILD_JOB, builds.work, concurrency=settings.builds_at_once_max)
+        jobs.register(
+            BUILD_JOB, builds.work, concurrency=settings.builds_at_once_max, attempts_max=10
+        )
         await fleet.open()
         stack.push_async_callback(fleet.close)
         await server.open(fleet)

@@ -17,7 +17,6 @@ from freehold.adapters.sandbox.container.driver import ContainerDriver
 from freehold.adapters.sandbox.process.driver import ProcessDriver
 from freehold.adapters.secrets.envelope import EnvelopeSealer
 from freehold.adapters.secrets.keyring import Keyring
-from freehold.ports.blobs import Blobs
 from freehold.ports.interpreters import Interpreter
 from freehold.ports.sandbox import Limits, SandboxDriver
 from freehold.settings import Settings
@@ -57,7 +56,7 @@ def sealer(settings: Settings) -> EnvelopeSealer:
     return EnvelopeSealer(Keyring.from_file(settings.state / "keys" / "kek"))
 
 
-def blobs(settings: Settings) -> Blobs:
+def blobs(settings: Settings) -> FilesystemBlobs | S3Blobs:
     if settings.s3_endpoint is not None and settings.s3_bucket is not None:
         return S3Blobs(
             endpoint=settings.s3_endpoint,

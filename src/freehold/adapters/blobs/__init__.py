@@ -1,0 +1,1 @@
+"""The blobs port over a directory, or over any S3 server."""
