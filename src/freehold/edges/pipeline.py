@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope
 from freehold.kernel import ids
 from freehold.kernel.body import Body
 from freehold.kernel.caller import Caller
-from freehold.kernel.errors import AccessDenied, Throttled
+from freehold.kernel.errors import AccessDenied, FreeholdError, Throttled
 from freehold.ports.authorizer import Authorizer
 
 log = logging.getLogger("freehold.requests")
@@ -71,6 +71,9 @@ class Pipeline:
             for step in self.steps:
                 await step(call)
             yield
+        except FreeholdError as error:
+            call.status = call.status or error.status
+            raise
         finally:
             self._in_flight -= 1
             self._record(call)

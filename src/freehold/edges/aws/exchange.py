@@ -11,12 +11,11 @@ from freehold.edges.sigv4 import header_text
 from freehold.edges.spool import ClientDisconnected, Inbound
 from freehold.kernel.errors import ValidationFailed
 
+# The server in front may be stricter.
 PATH_BYTES_MAX = 8 * 1024
 QUERY_BYTES_MAX = 32 * 1024
 HEADERS_BYTES_MAX = 64 * 1024
 
-# One header's value may be this long and all of them together HEADERS_BYTES_MAX; the server in
-# front may be stricter.
 _NO_BODY = frozenset({204, 304})
 
 
