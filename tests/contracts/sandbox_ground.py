@@ -8,7 +8,7 @@ import shutil
 import socket
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +152,14 @@ class HostView:
             files=frozenset(str(path) for path in root.rglob("*") if path.suffix != ".log"),
             descriptors=len(list(Path("/proc/self/fd").iterdir())),
         )
+
+
+def nothing_is_left(before: HostView, root: Path) -> bool:
+    """Descriptors may be fewer by now: those that earlier tests left to the garbage collector."""
+    after = HostView.of(root)
+    assert after.descriptors <= before.descriptors, "descriptors are left"
+    assert replace(after, descriptors=0) == replace(before, descriptors=0)
+    return True
 
 
 def _processes() -> list[tuple[int, str]]:

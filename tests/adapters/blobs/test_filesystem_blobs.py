@@ -247,7 +247,9 @@ async def test_a_dropped_reader_gives_its_file_back(tmp_path: Path, tenant: str)
             _, chunks = await blobs.get(tenant, BUCKET, "k")
             await anext(chunks)
         del chunks
-        assert descriptors() <= before + 1
+        async with asyncio.timeout(10):  # the loop closes dropped generators in its own time
+            while descriptors() > before + 1:
+                await asyncio.sleep(0.01)
 
 
 async def test_no_other_user_of_the_machine_can_read_it(tmp_path: Path, tenant: str) -> None:
