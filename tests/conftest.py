@@ -15,6 +15,8 @@ import freehold
 from freehold.adapters.postgres.embedded import EmbeddedPostgres
 from freehold.adapters.postgres.migrations import components_under, migrate
 from freehold.adapters.postgres.pool import PostgresDatabase
+from freehold.testing.scripted_model import MODEL_NAME
+from running import MODEL_KEY, RunningPlatform, ServedModel
 
 # As root PostgreSQL needs an unprivileged user; tests make none on the machine.
 SERVER_USER = "nobody" if os.geteuid() == 0 else None
@@ -88,6 +90,48 @@ async def database(database_dsn: str) -> AsyncIterator[PostgresDatabase]:
 def tenant() -> str:
     """A 12-digit account that no other test has."""
     return str(secrets.randbelow(9 * 10**11) + 10**11)
+
+
+@pytest.fixture(scope="session")
+def scripted_model() -> Iterator[ServedModel]:
+    """What the platform of this run takes for a model."""
+    with ServedModel() as served:
+        yield served
+
+
+@pytest.fixture(scope="session")
+def platform(open_directory: Path, scripted_model: ServedModel) -> Iterator[RunningPlatform]:
+    """The one real platform of this run: container tier where this machine has it."""
+    running = RunningPlatform(
+        open_directory / "platform",
+        environment={
+            "OPENAI_BASE_URL": scripted_model.model.base_url,
+            "OPENAI_API_KEY": MODEL_KEY,
+            "OPENAI_MODEL": MODEL_NAME,
+        },
+        metering_seconds=1,
+        allow_process_tier="true",
+    )
+    with running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def hasty(open_directory: Path, platform: RunningPlatform) -> Iterator[RunningPlatform]:
+    """A platform with little patience. It shares the other's builds: they take seconds."""
+    state = open_directory / "hasty"
+    state.mkdir()
+    (state / "builds").symlink_to(platform.state / "builds")
+    running = RunningPlatform(
+        state,
+        metering_seconds=0.5,
+        session_idle_seconds=1,
+        session_lifetime_seconds=8,
+        session_start_seconds_max=6,
+        session_memory_mib_max=256,
+    )
+    with running:
+        yield running
 
 
 _RUN = secrets.token_hex(4)

@@ -6,51 +6,38 @@ starts (processes/node.py, processes/api.py). Only these files plug things toget
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import os
-import shutil
+import resource
 import socket
+import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import uvloop
 
 from freehold import settings as settings_module
 from freehold import state as state_files
-from freehold.adapters.postgres.embedded import EmbeddedPostgres
-from freehold.adapters.postgres.migrations import components_under, migrate
-from freehold.processes.api import api_worker
-from freehold.processes.node import node
-from freehold.processes.parts import (
-    PACKAGE,
-    configure_logging,
-    sandbox_drivers,
-    sealer,
-)
-from freehold.processes.parts import (
-    database as make_database,
-)
-from freehold.services.identity.service import AccessKeyService
-from freehold.settings import Settings
+from freehold.kernel.errors import FreeholdError, Unavailable
+from freehold.processes.child import Orders, Surroundings
+from freehold.settings import Settings, configure_logging
 from freehold.supervisor import (
     Child,
     DidNotStart,
-    StateLock,
+    StopSignals,
+    cancelled,
     keep_running,
     listening_socket,
-    until_stopped,
 )
 
 log = logging.getLogger("freehold")
 
-
-def up(settings: Settings, announce: Callable[["Running"], None]) -> None:
-    """Everything, until SIGTERM or Ctrl-C. Raises FreeholdError, AlreadyRunning, DidNotStart."""
-    configure_logging(settings)
-    uvloop.run(_up(settings, announce))
+_EARLIER_RUN_SECONDS_MAX = 10.0
 
 
 class Running(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,119 +53,175 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
 
 
-async def _up(settings: Settings, announce: Callable[[Running], None]) -> None:
-    async with AsyncExitStack() as stack:
-        lock = StateLock(settings.state)
-        stack.callback(lock.release)
-        state_files.prepare(settings.state)
-        listening = listening_socket(settings.host, settings.port)
-        stack.callback(listening.close)
-        settings, detail = await _with_tier(settings)
-        settings = await _with_database(settings, stack)
-        run = state_files.run_directory(settings.state)
-        stack.callback(shutil.rmtree, run, ignore_errors=True)
-        host, port = listening.getsockname()[:2]
-        shown = f"[{host}]" if ":" in host else host
-        connection = await _connection(settings, f"http://{shown}:{port}")
-        await _start_children(settings, run, listening, stack)
-        announce(
-            Running(
-                endpoint=connection.endpoint, tier=settings.sandbox_tier, tier_detail=detail,
-                state=str(settings.state), account=connection.account, region=connection.region,
-                access_key_id=connection.access_key_id, pid=os.getpid(),
+class _Children:
+    """The node and the workers. They load their code while the database starts."""
+
+    def __init__(self, settings: Settings, run: Path, listening: socket.socket) -> None:
+        self._settings, self._run = settings, run
+        accepts = listening.fileno()
+        self.node = Child("node", ["node"], environment=os.environ)
+        self.workers = [
+            Child(
+                f"API worker {number}", ["api", "--listen", str(accepts), "--number", str(number)],
+                environment=os.environ, descriptors=(accepts,),
             )
-        )  # fmt: skip
-        await until_stopped()
+            for number in range(1, settings.workers + 1)
+        ]  # fmt: skip
+
+    async def launch(self) -> None:
+        await asyncio.gather(*(child.launch() for child in (self.node, *self.workers)))
+
+    async def start(self, settings: Settings) -> None:
+        orders = Orders(
+            settings=settings_module.environment_of(settings), run=str(self._run)
+        ).encoded()
+        starts = [asyncio.create_task(child.start(orders)) for child in (self.node, *self.workers)]
+        try:
+            await asyncio.gather(*starts)
+        finally:
+            for start in starts:
+                await cancelled(start)
+
+    async def stop(self, hurry: "asyncio.Future[str]") -> None:
+        """First those who still answer requests, then the sessions."""
+        patience = self._settings.drain_seconds_max + 5
+        await asyncio.gather(*(worker.stop(patience, hurry) for worker in self.workers))
+        await self.node.stop(self._settings.drain_seconds_max + 10)
 
 
-async def _start_children(
-    settings: Settings, run: Path, listening: socket.socket, stack: AsyncExitStack
-) -> None:
-    environment = {**os.environ, **settings_module.environment_of(settings)}
-    node_child = Child("node", ["node", "--run", str(run)], environment=environment)
-    workers = [
-        Child(
-            f"API worker {n}", ["api", "--run", str(run), "--listen", str(listening.fileno())],
-            environment=environment, descriptors=(listening.fileno(),),
-        )
-        for n in range(1, settings.workers + 1)
-    ]  # fmt: skip
-    stack.push_async_callback(node_child.stop, settings.drain_seconds_max + 10)
-    await node_child.start()
-    for worker in workers:
-        stack.push_async_callback(worker.stop, settings.drain_seconds_max + 5)
-    await asyncio.gather(*(worker.start() for worker in workers))
+def up(settings: Settings, announce: Callable[[Running], None]) -> None:
+    """Everything, until SIGTERM or Ctrl-C.
+
+    Raises AlreadyRunning, StateUnusable, DidNotStart, FreeholdError.
+    """
+    configure_logging(settings)
+    uvloop.run(_up(settings, announce))
 
 
-async def _with_database(settings: Settings, stack: AsyncExitStack) -> Settings:
-    """Ours or somebody's, migrated. Ours is started again whenever it ends."""
-    if settings.database_url is None:
-        postgres = EmbeddedPostgres(settings.state / "postgres", durable=settings.database_durable)
-        settings = replace(settings, database_url=await postgres.start())
-        stack.push_async_callback(postgres.stop)
-        watching = asyncio.create_task(keep_running("Postgres", postgres.wait, postgres.start))
-        stack.callback(watching.cancel)
-    assert settings.database_url is not None
-    for applied in await migrate(settings.database_url, components_under(PACKAGE)):
-        log.info("applied migration %s", applied)
-    return settings
+async def _up(settings: Settings, announce: Callable[[Running], None]) -> None:
+    signals = StopSignals()
+    async with AsyncExitStack() as stack:
+        starting = asyncio.create_task(_bring_up(settings, stack, signals))
+        either: list[asyncio.Future[Any]] = [starting, signals.first]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            await cancelled(starting)
+            return
+        announce(starting.result())
+        await signals.first
 
 
-async def _with_tier(settings: Settings) -> tuple[Settings, str]:
-    """The tier that sessions get, tried out. Never weaker than what was asked for."""
-    wanted = settings.sandbox_tier
-    drivers = sandbox_drivers(settings, {})
-    if wanted == "process":
-        return settings, (await drivers["process"].probe()).detail
-    probe = await drivers["container"].probe()
-    await drivers["container"].close()
-    if probe.available:
-        return replace(settings, sandbox_tier="container"), probe.detail
-    if wanted == "auto" and settings.allow_process_tier:
-        return replace(settings, sandbox_tier="process"), f"no container tier: {probe.detail}"
-    raise DidNotStart(
-        f"the container tier does not work on this machine: {probe.detail}\n"
-        "For development only: --tier process --allow-process-tier runs agents unisolated."
-    )
+async def _bring_up(settings: Settings, stack: AsyncExitStack, signals: StopSignals) -> Running:
+    """What it puts on the stack is taken down in the opposite order."""
+    lock = state_files.StateLock(settings.state)
+    stack.callback(lock.release)
+    state_files.prepare(settings.state)
+    for name in await state_files.end_earlier_run(
+        settings.state, seconds_max=_EARLIER_RUN_SECONDS_MAX
+    ):
+        log.warning("waited for the end of an earlier run's %s", name)
+    listening = listening_socket(settings.host, settings.port)
+    stack.callback(listening.close)
+    run = state_files.run_directory(settings.state)
+    stack.callback(state_files.discard_run_directory, settings.state)
+    database = _Database(settings)
+    stack.push_async_callback(database.stop)
+    children = _Children(settings, run, listening)
+    stack.push_async_callback(children.stop, signals.second)
+    await children.launch()
+    # Imported while the children load theirs: they are the longer way.
+    from freehold.processes.start import chosen_tier, connection
 
-
-async def _connection(settings: Settings, endpoint: str) -> state_files.Connection:
-    """Where and how clients connect; an access key is made on the first start."""
-    known = state_files.read_connection(settings.state)
-    database = make_database(settings, "supervisor")
-    keys = AccessKeyService(database, sealer(settings))
-    await database.start()
+    starting = asyncio.create_task(database.start())
     try:
-        if known is None or await keys.active(known.access_key_id) is None:
-            new = await keys.create(settings.account, "made at the first start")
-            account, id, secret = settings.account, new.id, new.secret
-        else:
-            account, id, secret = known.account, known.access_key_id, known.secret_access_key
+        tier = await chosen_tier(settings)
+        settings = replace(settings, sandbox_tier=tier.name, database_url=await starting)
     finally:
-        await keys.close()
-        await database.close()
-    connection = state_files.Connection(
-        endpoint=endpoint, region=settings.region, account=account,
-        access_key_id=id, secret_access_key=secret,
+        await cancelled(starting)
+    host, port = listening.getsockname()[:2]
+    endpoint = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    known = await connection(settings, endpoint)
+    await children.start(settings)
+    # From here on a stop begins with the door: whoever comes then is refused at once.
+    stack.callback(listening.close)
+    return Running(
+        endpoint=endpoint, tier=tier.name, tier_detail=tier.detail, state=str(settings.state),
+        account=known.account, region=known.region, access_key_id=known.access_key_id,
+        pid=os.getpid(),
     )  # fmt: skip
-    state_files.write_connection(settings.state, connection)
-    return connection
+
+
+class _Database:
+    """Ours or somebody's, migrated. Ours is started again whenever it ends."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stack = AsyncExitStack()
+
+    async def start(self) -> str:
+        """Its URL. Raises DidNotStart, PlatformFailed."""
+        from freehold.adapters.postgres.migrations import components_under, migrate
+        from freehold.processes.start import PACKAGE, checked_database_url
+
+        url = self._settings.database_url
+        url = await self._embedded() if url is None else checked_database_url(url)
+        try:
+            for applied in await migrate(url, components_under(PACKAGE)):
+                log.info("applied migration %s", applied)
+        except Unavailable as error:
+            raise DidNotStart(" ".join(error.message.split())) from error
+        return url
+
+    async def _embedded(self) -> str:
+        from freehold.adapters.postgres.embedded import EmbeddedPostgres
+
+        postgres = EmbeddedPostgres(
+            self._settings.state / "postgres", durable=self._settings.database_durable
+        )
+        self._stack.push_async_callback(postgres.stop)
+        url = await postgres.start()
+        watching = asyncio.create_task(keep_running("Postgres", postgres.wait, postgres.start))
+        self._stack.push_async_callback(cancelled, watching)
+        return url
+
+    async def stop(self) -> None:
+        await self._stack.aclose()
 
 
 def main() -> None:
+    """One of the processes that `up` starts."""
     parser = argparse.ArgumentParser(prog="freehold.app")
     parser.add_argument("process", choices=("node", "api"))
-    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--orders", type=int, required=True)
     parser.add_argument("--ready", type=int, required=True)
     parser.add_argument("--listen", type=int)
+    parser.add_argument("--number", type=int, default=1)
     options = parser.parse_args()
-    settings = settings_module.load()
-    configure_logging(settings)
-    if options.process == "node":
-        uvloop.run(node(settings, options.run, options.ready))
-    else:
-        listening = socket.socket(fileno=options.listen)
-        uvloop.run(api_worker(settings, options.run, listening, options.ready))
+    # Every session costs its node a dozen descriptors, and the usual limit is 1024.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    surroundings = Surroundings(options.orders, options.ready)
+    try:
+        # Each kind of process loads its own code alone, and before its orders come.
+        if options.process == "node":
+            from freehold.processes.node import node
+
+            surroundings.receive("node")
+            configure_logging(surroundings.settings)
+            uvloop.run(node(surroundings))
+        else:
+            from freehold.processes.api import api_worker
+
+            surroundings.receive(f"api-{options.number}")
+            configure_logging(surroundings.settings)
+            listening = socket.socket(fileno=options.listen)
+            listening.set_inheritable(False)
+            uvloop.run(api_worker(surroundings, listening, options.number))
+    except (FreeholdError, OSError) as error:
+        log.error("%s", error)
+        surroundings.say_why_not(str(error))
+        sys.exit(1)
 
 
 if __name__ == "__main__":

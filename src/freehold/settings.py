@@ -4,6 +4,8 @@ Order: a command-line flag, then the environment, then the default. `markdown()`
 docs/settings.md; a test keeps that page true.
 """
 
+import difflib
+import logging
 import os
 import re
 import types
@@ -200,6 +202,27 @@ def _check(settings: Settings) -> None:
         raise SettingsError("s3_endpoint and s3_bucket go together")
 
 
+_NO_SETTINGS = frozenset(
+    {
+        "FREEHOLD_ENDPOINT",  # which platform the command line talks to
+        "FREEHOLD_DEBUG",  # tracebacks of the command line
+        "FREEHOLD_TEST_DATABASE_URL",  # where the tests make their databases
+    }
+)
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """A sentence about each FREEHOLD_* variable that means nothing: most likely misspelt."""
+    known = [variable(f.name) for f in fields(Settings)]
+    found = []
+    for name in sorted(environment):
+        if name.startswith("FREEHOLD_") and name not in _NO_SETTINGS and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else "docs/settings.md has them all."
+            found.append(f"{name} is not a setting; {hint}")
+    return found
+
+
 def environment_of(settings: Settings) -> dict[str, str]:
     """The variables that give another process the same settings."""
     return {
@@ -207,6 +230,14 @@ def environment_of(settings: Settings) -> dict[str, str]:
         for f in fields(Settings)
         if (value := getattr(settings, f.name)) is not None
     }
+
+
+def configure_logging(settings: Settings) -> None:
+    logging.basicConfig(
+        level=settings.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)  # it counts changes at INFO
 
 
 def markdown() -> str:

@@ -57,9 +57,12 @@ def up(
     """Start the platform here and keep it running until Ctrl-C."""
     # The platform's own parts are slow to import, and no other command needs them.
     from freehold import app
-    from freehold.settings import SettingsError, load
-    from freehold.supervisor import AlreadyRunning, DidNotStart
+    from freehold.settings import SettingsError, load, unknown_variables
+    from freehold.state import AlreadyRunning, StateUnusable
+    from freehold.supervisor import DidNotStart
 
+    for unknown in unknown_variables(os.environ):
+        click.echo(f"Warning: {unknown}", err=True)
     try:
         settings = load(
             state=state,
@@ -76,6 +79,8 @@ def up(
         raise CliError(str(error), code="BadSetting", exit_code=2) from error
     except AlreadyRunning as error:
         raise CliError(str(error), code="AlreadyRunning") from error
+    except StateUnusable as error:
+        raise CliError(str(error), code="StateUnusable") from error
     except DidNotStart as error:
         raise CliError(str(error), code="DidNotStart") from error
     output.say("Stopped.")

@@ -1,14 +1,18 @@
 """Messages between processes of one machine: a length, then msgpack; descriptors beside them."""
 
 import asyncio
+import errno
 import socket
 import struct
+from collections.abc import AsyncIterator
 from typing import Any, TypeVar
 
 import msgspec
 
 T = TypeVar("T")
 
+_PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ECONNABORTED)
+_ACCEPT_PAUSE_SECONDS = 0.1
 FRAME_BYTES_MAX = 64 << 20
 _LENGTH = struct.Struct("!I")
 
@@ -64,6 +68,20 @@ async def receive_with_descriptor(sock: socket.socket, kind: type[T]) -> tuple[T
         data += chunk
         descriptor = descriptors[0] if descriptors else descriptor
     return msgspec.msgpack.decode(data[_LENGTH.size :], type=kind), descriptor
+
+
+async def accepted(listening: socket.socket) -> AsyncIterator[socket.socket]:
+    """Connections as they come. Without descriptors to spare it waits until there are some."""
+    loop = asyncio.get_running_loop()
+    while True:
+        try:
+            sock, _ = await loop.sock_accept(listening)
+        except OSError as error:
+            if error.errno not in _PASSING:
+                raise
+            await asyncio.sleep(_ACCEPT_PAUSE_SECONDS)
+        else:
+            yield sock
 
 
 def _wake(ready: "asyncio.Future[None]") -> None:

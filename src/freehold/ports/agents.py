@@ -38,4 +38,11 @@ class AgentClient(Protocol):
 
 
 class AgentBroke(Exception):
-    """The agent did not answer as an HTTP server does; the message says how, for people."""
+    """The agent did not answer as an HTTP server does; the message says how, for people.
+
+    `unreached`: there was no connection to it, and it has seen nothing of the request.
+    """
+
+    def __init__(self, message: str, *, unreached: bool = False) -> None:
+        super().__init__(message)
+        self.unreached = unreached

@@ -1,7 +1,7 @@
 """Where a session's sandbox runs, and how an API worker reaches it."""
 
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from datetime import datetime
 from typing import Protocol
 
@@ -53,12 +53,11 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
     started_at: datetime
 
 
-class LogChunk(msgspec.Struct, frozen=True):
-    """Whole lines. `position` is where the next reading goes on."""
+class SessionLine(msgspec.Struct, frozen=True):
+    """`text` is `{ISO time} {what the session wrote}`."""
 
-    lines: list[str]
-    position: int
-    ended: bool
+    session_id: str
+    text: str
 
 
 class Placement(Protocol):
@@ -86,8 +85,13 @@ class Placement(Protocol):
 
     def read_log(
         self, tenant: str, runtime_id: str, sandbox_id: str, *, tail: int, follow: bool
-    ) -> AsyncIterator[str]:
+    ) -> AsyncGenerator[str, None]:
         """Lines `{ISO time} {text}`: the last `tail`, then, with `follow`, as they come."""
+
+    def follow_logs(
+        self, tenant: str, runtime_id: str, *, tail: int
+    ) -> AsyncGenerator[SessionLine, None]:
+        """Of every live session of a runtime, and of those that start later, as they come."""
 
 
 class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):

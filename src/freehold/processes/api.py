@@ -31,10 +31,9 @@ from freehold.kernel.session import SESSION_STATE, DoorwaySession, doorway_sessi
 from freehold.ports.blobs import Blobs
 from freehold.ports.models import ModelCall
 from freehold.ports.resources import Resources
+from freehold.processes.child import Surroundings
 from freehold.processes.parts import (
     BUILDS,
-    on_signals,
-    say_ready,
     session_limits,
 )
 from freehold.processes.parts import (
@@ -61,17 +60,21 @@ from freehold.settings import Settings
 log = logging.getLogger("freehold")
 
 
-async def api_worker(settings: Settings, run: Path, listening: socket.socket, ready: int) -> None:
+async def api_worker(around: Surroundings, listening: socket.socket, number: int) -> None:
     """Stateless: all edges, one worker. Ends at SIGTERM, after what is under way."""
     async with AsyncExitStack() as stack:
-        server = await _put_worker_together(settings, run, stack)
-        on_signals(server.stop)
+        doorway_path = around.run / f"doorway-{number}.sock"
+        server = await _put_worker_together(around, doorway_path, stack)
+        around.on_stop(server.stop)
         serving = asyncio.create_task(server.serve(listening))
-        say_ready(ready)
+        around.say_ready()
         await serving
 
 
-async def _put_worker_together(settings: Settings, run: Path, stack: AsyncExitStack) -> HttpServer:
+async def _put_worker_together(
+    around: Surroundings, doorway_path: Path, stack: AsyncExitStack
+) -> HttpServer:
+    settings = around.settings
     database = make_database(settings, "api")
     sealer = make_sealer(settings)
     keys = AccessKeyService(database, sealer)
@@ -79,8 +82,7 @@ async def _put_worker_together(settings: Settings, run: Path, stack: AsyncExitSt
         authorizer=TenantAuthorizer(), calls_in_flight_max=settings.calls_in_flight_max
     )
     resources = PostgresResources(database, region=settings.region)
-    doorway_path = run / f"doorway-{os.getpid()}.sock"
-    placement = LocalPlacement(run, doorway=doorway_path)
+    placement = LocalPlacement(around.run, doorway=doorway_path)
     agents = HttpAgents(
         placement.connect,
         begin_seconds_max=settings.invocation_seconds_max,

@@ -19,12 +19,10 @@ from freehold.ports.blobs import Blobs
 from freehold.ports.interpreters import Interpreter
 from freehold.ports.placement import Launch
 from freehold.ports.sandbox import Limits, SandboxDriver, SandboxSpec
+from freehold.processes.child import Surroundings
 from freehold.processes.parts import (
     BUILDS,
-    node_name,
-    on_signals,
     sandbox_drivers,
-    say_ready,
 )
 from freehold.processes.parts import (
     blobs as make_blobs,
@@ -38,26 +36,28 @@ from freehold.services.runtime.launch import session_spec
 from freehold.services.runtime.service import BUILD_JOB, RuntimeBuilds
 from freehold.services.runtime.store import SessionStore
 from freehold.settings import Settings
+from freehold.state import node_name
 
 
-async def node(settings: Settings, run: Path, ready: int) -> None:
+async def node(around: Surroundings) -> None:
     """This machine's sandboxes. SIGTERM ends them; SIGKILL leaves them for the next node."""
+    settings = around.settings
+    name = node_name(settings.state)
     async with AsyncExitStack() as stack:
         stopped = asyncio.Event()
-        on_signals(stopped.set)
+        around.on_stop(stopped.set)
         database = make_database(settings, "node")
         await database.start()
         stack.push_async_callback(database.close)
         blobs = make_blobs(settings)
         await blobs.start()
         stack.push_async_callback(blobs.close)
-        interpreters = await asyncio.to_thread(
-            InstalledInterpreters(settings.state / "interpreters").discover
-        )
-        drivers = sandbox_drivers(settings, interpreters)
-        server = NodeServer(run)
+        installed = InstalledInterpreters(settings.state / "interpreters", also=_also(settings))
+        interpreters = await asyncio.to_thread(installed.discover, copying=False)
+        drivers = sandbox_drivers(settings, interpreters, installed.provide)
+        server = NodeServer(around.run)
         fleet = Fleet(
-            node=node_name(),
+            node=name,
             drivers=drivers,
             tier_default=settings.sandbox_tier,
             spec_of=_spec_of(settings, interpreters),
@@ -67,7 +67,7 @@ async def node(settings: Settings, run: Path, ready: int) -> None:
             take_doorway=server.take_doorway,
         )
         builder = _builder(settings, blobs, drivers[settings.sandbox_tier], interpreters)
-        jobs = PostgresJobs(database, executor=f"node-{node_name()}")
+        jobs = PostgresJobs(database, executor=f"node-{name}")
         builds = RuntimeBuilds(
             resources=PostgresResources(database, region=settings.region), builder=builder
         )
@@ -80,8 +80,12 @@ async def node(settings: Settings, run: Path, ready: int) -> None:
         stack.push_async_callback(server.close)
         await jobs.start()
         stack.push_async_callback(jobs.close)
-        say_ready(ready)
+        around.say_ready()
         await stopped.wait()
+
+
+def _also(settings: Settings) -> tuple[Path, ...]:
+    return (Path(settings.node_path),) if settings.node_path else ()
 
 
 def _fleet_limits(settings: Settings) -> FleetLimits:
@@ -92,6 +96,7 @@ def _fleet_limits(settings: Settings) -> FleetLimits:
         start_seconds_max=settings.session_start_seconds_max,
         log_bytes_max=settings.session_log_bytes_max,
         metering_seconds=settings.metering_seconds,
+        log_days=settings.session_record_days,
     )
 
 

@@ -1,15 +1,10 @@
 """Parts that more than one process has."""
 
-import asyncio
 import hashlib
-import logging
 import os
-import signal
-import socket
 from collections.abc import Callable
 from pathlib import Path
 
-import freehold
 from freehold.adapters.blobs.filesystem import FilesystemBlobs
 from freehold.adapters.blobs.s3 import S3Blobs
 from freehold.adapters.postgres.pool import PostgresDatabase
@@ -20,14 +15,14 @@ from freehold.adapters.secrets.keyring import Keyring
 from freehold.ports.interpreters import Interpreter
 from freehold.ports.sandbox import Limits, SandboxDriver
 from freehold.settings import Settings
-from freehold.supervisor import end_with_parent
 
-PACKAGE = Path(freehold.__file__).parent
 BUILDS = "builds"
 
 
 def sandbox_drivers(
-    settings: Settings, interpreters: dict[str, Interpreter]
+    settings: Settings,
+    interpreters: dict[str, Interpreter],
+    provide: Callable[[str], None] | None = None,
 ) -> dict[str, SandboxDriver]:
     """Those that the settings permit; whether they work here, their probes say."""
     directory = settings.state / "sandboxes"
@@ -35,6 +30,7 @@ def sandbox_drivers(
         "container": ContainerDriver(
             directory=directory / "container",
             interpreters=interpreters,
+            provide=provide,
             cgroup=_cgroup(settings.state),
             uid_base=settings.sandbox_uid_base,
         )
@@ -84,28 +80,3 @@ def session_limits(settings: Settings) -> Limits:
         open_files_max=settings.session_open_files_max,
         scratch_bytes_max=settings.session_scratch_mib_max << 20,
     )
-
-
-def configure_logging(settings: Settings) -> None:
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
-    logging.getLogger("watchfiles").setLevel(logging.WARNING)  # it counts changes at INFO
-
-
-def node_name() -> str:
-    return socket.gethostname()
-
-
-def on_signals(stop: Callable[[], None]) -> None:
-    """SIGTERM, or the death of the supervisor that started us."""
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, stop)
-    loop.add_signal_handler(signal.SIGINT, stop)
-    end_with_parent(signal.SIGTERM)
-
-
-def say_ready(descriptor: int) -> None:
-    os.write(descriptor, b"1")
-    os.close(descriptor)

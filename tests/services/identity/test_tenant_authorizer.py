@@ -21,12 +21,50 @@ def authorizer() -> Authorizer:
     return TenantAuthorizer()
 
 
-@pytest.mark.parametrize("kind", list(CallerKind))
+@pytest.mark.parametrize("kind", [CallerKind.ACCESS_KEY, CallerKind.ADMIN])
 @pytest.mark.parametrize("resource", [None, arn("123456789012")])
 async def test_a_caller_reaches_what_is_its_own(
     authorizer: Authorizer, kind: CallerKind, resource: str | None
 ) -> None:
     await authorizer.authorize(msgspec.structs.replace(CALLER, kind=kind), OPERATION, resource)
+
+
+SESSION = msgspec.structs.replace(CALLER, kind=CallerKind.SESSION)
+
+
+@pytest.mark.parametrize(
+    "operation",
+    ["bedrock-agentcore:InvokeAgentRuntime", "doorway:GetCredentials", "models:ChatCompletions"],
+)
+async def test_a_session_reaches_agents_models_and_its_doorway(
+    authorizer: Authorizer, operation: str
+) -> None:
+    await authorizer.authorize(SESSION, operation, arn(SESSION.tenant))
+    await authorizer.authorize(SESSION, operation, None)
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        OPERATION,
+        "bedrock-agentcore:StopRuntimeSession",
+        "bedrock-agentcore-control:InvokeAgentRuntime",
+        "freehold:CreateAccessKey",
+        "s3:GetObject",
+        "doorways:GetCredentials",
+    ],
+)
+async def test_a_session_reaches_nothing_else(authorizer: Authorizer, operation: str) -> None:
+    for resource in (None, arn(SESSION.tenant)):
+        with pytest.raises(AccessDenied, match=operation.partition(":")[2]):
+            await authorizer.authorize(SESSION, operation, resource)
+
+
+async def test_a_session_does_not_find_another_tenants_agent(authorizer: Authorizer) -> None:
+    with pytest.raises(NotFound):
+        await authorizer.authorize(
+            SESSION, "bedrock-agentcore:InvokeAgentRuntime", arn("123456789013")
+        )
 
 
 @pytest.mark.parametrize("tenant", ["123456789013", "", "12345678901", "123456789012 ", "*"])

@@ -22,6 +22,10 @@ _KEEP_ALIVE_SECONDS = 4.0
 """Less than uvicorn's 5: else a request may meet a connection that the agent is just closing."""
 
 
+class _Unreached(aiohttp.ClientConnectionError):
+    """No connection came to be."""
+
+
 class _SandboxConnector(aiohttp.BaseConnector):
     """Where aiohttp would open a TCP connection, ask for one into the sandbox."""
 
@@ -35,22 +39,41 @@ class _SandboxConnector(aiohttp.BaseConnector):
         host, port = req.url.host, req.url.port
         assert host is not None
         assert port is not None
-        sock = await self._connect_inside(host, port)
+        try:
+            sock = await self._connect_inside(host, port)
+        except ConnectionError as error:
+            raise _Unreached(str(error)) from error
         _, protocol = await self._loop.create_connection(self._factory, sock=sock)
         return protocol
 
 
 class _Reply:
+    """The time for the whole answer begins with it, whoever reads it and however fast."""
+
     def __init__(self, response: aiohttp.ClientResponse, stream_seconds_max: float) -> None:
         self._response, self._stream_seconds_max = response, stream_seconds_max
+        self._deadline = asyncio.get_running_loop().time() + stream_seconds_max
         self.status = response.status
         self.headers = {k.lower(): v for k, v in response.headers.items()}
 
     async def chunks(self) -> AsyncIterator[bytes]:
+        while chunk := await self._more():
+            yield chunk
+
+    async def read(self, bytes_max: int) -> bytes:
+        data = b""
         try:
-            async with asyncio.timeout(self._stream_seconds_max):
-                async for chunk in self._response.content.iter_any():
-                    yield chunk
+            while len(data) < bytes_max and (chunk := await self._more()):
+                data += chunk
+        finally:
+            self.close()
+        return data[:bytes_max]
+
+    async def _more(self) -> bytes:
+        """What has come; b"" at the end."""
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                return await self._response.content.readany()
         except TimeoutError:
             raise AgentBroke(
                 f"the agent's answer took longer than {self._stream_seconds_max:.0f} s"
@@ -58,20 +81,8 @@ class _Reply:
         except (aiohttp.ClientError, ConnectionError) as error:
             raise AgentBroke("the agent broke off in the middle of its answer") from error
 
-    async def read(self, bytes_max: int) -> bytes:
-        try:
-            async with asyncio.timeout(self._stream_seconds_max):
-                data = await self._response.content.read(-1)
-        except TimeoutError:
-            raise AgentBroke("the agent did not finish its answer in time") from None
-        except (aiohttp.ClientError, ConnectionError) as error:
-            raise AgentBroke("the agent broke off in the middle of its answer") from error
-        finally:
-            self._response.release()
-        return data[:bytes_max]
-
     def close(self) -> None:
-        """A response read to its end gives its connection back; any other closes it."""
+        """A response read to its end has given its connection back; any other is cut off."""
         self._response.close()
 
 
@@ -102,11 +113,12 @@ class HttpAgents:
         url = URL.build(
             scheme="http", host=request.sandbox_id, port=request.port, path=request.path
         )
+        sending = _Sending(request.body)
         try:
             async with asyncio.timeout(self._begin_seconds_max):
                 response = await self._session.post(
                     url,
-                    data=await _data(request.body),
+                    data=await sending.data(),
                     headers={**request.headers, "Host": f"127.0.0.1:{request.port}"},
                     allow_redirects=False,
                 )
@@ -114,11 +126,17 @@ class HttpAgents:
             raise AgentBroke(
                 f"the agent did not begin its answer within {self._begin_seconds_max:.0f} s"
             ) from None
+        except _Unreached as error:
+            raise AgentBroke(
+                f"the agent does not listen on port {request.port}", unreached=True
+            ) from error
         except aiohttp.ClientResponseError as error:
             raise AgentBroke(
                 f"the agent answered with something that is not HTTP ({error.message})"
             ) from error
         except (aiohttp.ClientError, ConnectionError) as error:
+            if sending.failure is not None:
+                raise sending.failure from error
             raise AgentBroke("the agent closed the connection without an answer") from error
         return _Reply(response, self._stream_seconds_max)
 
@@ -126,9 +144,26 @@ class HttpAgents:
 _SMALL_BYTES_MAX = 256 * 1024
 
 
-async def _data(body: Body) -> bytes | AsyncIterator[bytes]:
-    """Small bodies whole (one write, with a length); large ones as a stream."""
-    size = body.size_bytes
-    if size is not None and size <= _SMALL_BYTES_MAX:
-        return await body.read()
-    return body.chunks()
+class _Sending:
+    """A request's body on its way. `failure` is why it could not be read to its end: the client's
+    fault, where aiohttp only knows of a connection that it had to give up.
+    """
+
+    def __init__(self, body: Body) -> None:
+        self._body = body
+        self.failure: Exception | None = None
+
+    async def data(self) -> bytes | AsyncIterator[bytes]:
+        """Small bodies whole (one write, with a length); large ones as a stream."""
+        size = self._body.size_bytes
+        if size is not None and size <= _SMALL_BYTES_MAX:
+            return await self._body.read()
+        return self._chunks()
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in self._body.chunks():
+                yield chunk
+        except Exception as error:
+            self.failure = error
+            raise

@@ -49,7 +49,6 @@ class PostgresDatabase:
             timeout=wait_seconds_max,
             reconnect_timeout=30,
             configure=_configure,
-            check=_check,
             open=False,
             name=application_name,
         )
@@ -73,7 +72,7 @@ class PostgresDatabase:
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         try:
-            connection = await self._pool.getconn()
+            connection = await self._living()
         except psycopg.OperationalError as error:
             raise _unavailable(error) from error
         try:
@@ -82,6 +81,17 @@ class PostgresDatabase:
             raise _unavailable(error) from error
         finally:
             await self._pool.putconn(connection)
+
+    async def _living(self) -> Connection:
+        """The pool's own check pauses for seconds between two dead connections, and after a crash
+        of the server all of them are dead."""
+        give_up = time.monotonic() + self._wait_seconds_max
+        while True:
+            connection = await self._pool.getconn(max(0.0, give_up - time.monotonic()))
+            if await _lives(connection):
+                return connection
+            await connection.close()
+            await self._pool.putconn(connection)  # which makes another in its place
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
@@ -134,12 +144,16 @@ async def _configure(connection: Connection) -> None:
     set_json_dumps(msgspec.json.encode, connection)
 
 
-async def _check(connection: Connection) -> None:
+async def _lives(connection: Connection) -> bool:
     """Costs one poll(2). An idle connection has nothing to say unless it was ended."""
-    poll = select.poll()
-    poll.register(connection.fileno(), select.POLLIN)
-    if poll.poll(0):
-        await AsyncConnectionPool.check_connection(connection)
+    try:
+        poll = select.poll()
+        poll.register(connection.fileno(), select.POLLIN)
+        if poll.poll(0):
+            await AsyncConnectionPool.check_connection(connection)
+    except psycopg.OperationalError:
+        return False
+    return True
 
 
 def _unavailable(error: psycopg.OperationalError) -> Unavailable:

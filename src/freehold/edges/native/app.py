@@ -17,7 +17,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from freehold.edges.native.openapi import PREFIX, ErrorAnswer, ErrorDetail, document
 from freehold.edges.pipeline import Call, Pipeline
 from freehold.edges.sigv4 import SignatureRules, Verifier
-from freehold.kernel.caller import Caller
+from freehold.kernel import ids
+from freehold.kernel.caller import Caller, CallerKind
 from freehold.kernel.errors import FreeholdError, NotFound, PlatformFailed, ValidationFailed
 from freehold.kernel.operation import Operation, Parameter
 from freehold.kernel.request import Request
@@ -55,9 +56,9 @@ class NativeEdge:
             Route(PREFIX + path, self._endpoint(methods), methods=list(methods))
             for path, methods in by_path.items()
         ]
-        self._app: ASGIApp = Starlette(
-            routes=routes, exception_handlers={HTTPException: _http_error}
-        )
+        app = Starlette(routes=routes, exception_handlers={HTTPException: _http_error})
+        app.router.redirect_slashes = False
+        self._app: ASGIApp = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app(scope, receive, send)
@@ -95,9 +96,8 @@ class NativeEdge:
         started = _Started(send)
         try:
             if operation.open:
-                answer = await operation.act(
-                    Request(caller=_NOBODY, request_id=call.request_id), {}, None
-                )
+                request = Request(caller=_NOBODY, request_id=call.request_id)
+                answer = await operation.act(request, _params(operation, http), None)
                 await _respond(operation, answer, call, send=started)
                 return
             async with self._pipeline.governed(call):
@@ -127,7 +127,7 @@ class NativeEdge:
         await response(call.scope, call.receive, started)
 
 
-_NOBODY = Caller(tenant="000000000000", principal="nobody", kind="access_key")  # type: ignore[arg-type]
+_NOBODY = Caller(tenant="000000000000", principal="nobody", kind=CallerKind.ACCESS_KEY)
 
 
 class _Raw:
@@ -178,6 +178,8 @@ def _params(operation: Operation, http: HttpRequest) -> dict[str, Any]:
 
 def _value(parameter: Parameter, text: str) -> Any:
     value: Any = text
+    if "\0" in text:
+        raise ValidationFailed(f"{parameter.name} must not hold a NUL character")
     if parameter.kind == "integer":
         try:
             value = int(text)
@@ -227,11 +229,15 @@ def _error(status: int, code: str, message: str, request_id: str) -> Response:
 
 
 async def _http_error(request: HttpRequest, error: Exception) -> Response:
+    """No such path, or a path that has no such method."""
     assert isinstance(error, HTTPException)
-    if error.status_code == 404:
-        missing = NotFound(f"no such path: {request.url.path}; see {PREFIX}/openapi.json")
-        return _error(404, missing.code, missing.message, "")
-    return _error(error.status_code, "InvalidRequest", error.detail, "")
+    code, message = NotFound.code, f"no such path: {request.url.path}; see {PREFIX}/openapi.json"
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        code, message = "MethodNotAllowed", f"{request.url.path} has {allowed}"
+    response = _error(error.status_code, code, message, ids.request_id())
+    response.headers.update(error.headers or {})
+    return response
 
 
 def _answering(body: bytes) -> Any:

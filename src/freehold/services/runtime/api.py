@@ -118,7 +118,10 @@ class _Control:
         endpoint = await self._runtimes.get_endpoint(
             request.caller.tenant, params["agentRuntimeId"], params["endpointName"]
         )
-        return _endpoint(endpoint)
+        answer = _endpoint(endpoint)
+        if "_failure" in endpoint.document:
+            answer["failureReason"] = endpoint.document["_failure"]
+        return answer
 
     async def endpoints(self, request: Request, params: Params) -> Params:
         page = await self._runtimes.endpoints(
@@ -167,7 +170,8 @@ class _Data:
             "response": answered.body,
         }
         for member, header in _TRACE_MEMBERS.items():
-            if value := answered.headers.get(header.lower()):
+            value = answered.headers.get(header.lower(), "")
+            if value and value.isprintable():
                 answer[member] = value
         return answer
 

@@ -1,25 +1,39 @@
 """Invocations and the sessions they run in. No HTTP, no SQL."""
 
+import functools
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from freehold.kernel.arns import Arn
-from freehold.kernel.body import Body
+from freehold.kernel.body import Body, BytesBody
 from freehold.kernel.errors import NotFound, RuntimeClientFailed, ValidationFailed
 from freehold.kernel.pages import Page
 from freehold.ports.agents import AgentBroke, AgentClient, AgentReply, AgentRequest
-from freehold.ports.placement import Launch, Lease, Placement, SessionKey, SessionRecord
+from freehold.ports.placement import (
+    Launch,
+    Lease,
+    Placement,
+    SessionKey,
+    SessionLine,
+    SessionRecord,
+)
 from freehold.ports.sandbox import Limits
-from freehold.services.runtime.model import AGENT_PORT, DEFAULT_ENDPOINT, Deployment
+from freehold.services.runtime.model import (
+    AGENT_PORT,
+    DEFAULT_ENDPOINT,
+    INVOCATION_PATH,
+    Deployment,
+)
 from freehold.services.runtime.service import RuntimeService
 from freehold.services.runtime.store import COST_GROUPS, CostRow, SessionStore
 
 _ERROR_BODY_BYTES_SHOWN = 2000
 _WHOLE_BYTES_MAX = 64 * 1024
+_KEPT_BYTES_MAX = 256 * 1024
 SESSION_HEADER = "X-Amzn-Bedrock-AgentCore-Runtime-Session-Id"
 REQUEST_HEADER = "X-Amzn-Bedrock-AgentCore-Runtime-Request-Id"
 USER_HEADER = "X-Amzn-Bedrock-AgentCore-Runtime-User-Id"
@@ -51,6 +65,37 @@ class Answered(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes | AsyncIterator[bytes]
 
 
+class _Stream:
+    """An answer's bytes. `end` is called once, be it read to its end, in part, or not at all:
+    a generator that nobody began would never come to its `finally`.
+    """
+
+    def __init__(self, chunks: AsyncGenerator[bytes, None], *, end: Callable[[], None]) -> None:
+        self._chunks, self._end = chunks, end
+        self._ended = False
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            return await anext(self._chunks)
+        except BaseException:
+            self._end_once()
+            raise
+
+    async def aclose(self) -> None:
+        try:
+            await self._chunks.aclose()
+        finally:
+            self._end_once()
+
+    def _end_once(self) -> None:
+        if not self._ended:
+            self._ended = True
+            self._end()
+
+
 class InvocationService:
     def __init__(
         self,
@@ -72,18 +117,20 @@ class InvocationService:
         )
         session_id = invocation.session_id or str(uuid.uuid4())
         launch = self._launch(deployment, session_id, invocation.user)
-        lease = await self._placement.acquire(launch)
+        lease, reply = await self._begin(invocation, deployment, launch)
         try:
-            reply = await self._call(invocation, deployment, lease)
             if reply.status >= 400:
                 raise await _client_error(reply)
-            content_type = reply.headers.get("content-type", "application/octet-stream")
+            content_type = _content_type(reply)
             body: bytes | AsyncIterator[bytes]
             if int(reply.headers.get("content-length", _WHOLE_BYTES_MAX + 1)) <= _WHOLE_BYTES_MAX:
                 body = await self._whole(reply, lease)
                 self._placement.release(lease)
             else:
-                body = self._stream(reply, lease, content_type)
+                body = _Stream(
+                    self._chunks(reply, lease, content_type),
+                    end=functools.partial(self._end_of_stream, reply, lease),
+                )
         except BaseException:
             self._placement.release(lease)
             raise
@@ -95,29 +142,41 @@ class InvocationService:
             body=body,
         )
 
+    async def _begin(
+        self, invocation: Invocation, deployment: Deployment, launch: Launch
+    ) -> tuple[Lease, AgentReply]:
+        """A session that had ended before anything reached it gives way to a new one, once."""
+        body = await _kept(invocation.body)
+        for again in (True, False):
+            lease = await self._placement.acquire(launch)
+            try:
+                return lease, await self._call(invocation, deployment, lease, body)
+            except AgentBroke as broke:
+                try:
+                    reason = await self._placement.why_ended(lease.sandbox_id)
+                finally:
+                    self._placement.release(lease)
+                if not (again and broke.unreached and reason):
+                    raise _failure(lease, broke, reason) from broke
+            except BaseException:
+                self._placement.release(lease)
+                raise
+        raise AssertionError("the second try returns or raises")
+
     async def _call(
-        self, invocation: Invocation, deployment: Deployment, lease: Lease
+        self, invocation: Invocation, deployment: Deployment, lease: Lease, body: Body
     ) -> AgentReply:
         request = AgentRequest(
             sandbox_id=lease.sandbox_id,
             port=AGENT_PORT,
-            path="/invocations",
+            path=INVOCATION_PATH,
             headers=_headers(invocation, lease.key.session_id, deployment.header_allowlist),
-            body=invocation.body,
+            body=body,
         )
-        try:
-            return await self._agents.post(request)
-        except AgentBroke as broke:
-            raise await self._failure(lease, broke) from broke
+        return await self._agents.post(request)
 
     async def _failure(self, lease: Lease, broke: AgentBroke) -> RuntimeClientFailed:
-        reason = await self._placement.why_ended(lease.sandbox_id)
-        if reason is not None:
-            return RuntimeClientFailed(
-                f"the session ended during the call: {reason}. See its log: session "
-                f"{lease.key.session_id}"
-            )
-        return RuntimeClientFailed(f"{broke}. See the log of session {lease.key.session_id}")
+        return _failure(lease, broke, await self._placement.why_ended(lease.sandbox_id))
 
     async def _whole(self, reply: AgentReply, lease: Lease) -> bytes:
         try:
@@ -125,9 +184,9 @@ class InvocationService:
         except AgentBroke as broke:
             raise await self._failure(lease, broke) from broke
 
-    async def _stream(
+    async def _chunks(
         self, reply: AgentReply, lease: Lease, content_type: str
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """The agent's bytes as they come. A death in the middle of SSE is told as an event."""
         try:
             async for chunk in reply.chunks():
@@ -142,12 +201,12 @@ class InvocationService:
                 "message": "the stream ended before its time",
             }
             yield b"\n\ndata: " + msgspec.json.encode(event) + b"\n\n"
-        finally:
-            reply.close()
-            self._placement.release(lease)
+
+    def _end_of_stream(self, reply: AgentReply, lease: Lease) -> None:
+        reply.close()
+        self._placement.release(lease)
 
     def _launch(self, deployment: Deployment, session_id: str, user: str | None) -> Launch:
-        memory = max(self._limits.memory_bytes_max, deployment.memory_mib_min << 20)
         return Launch(
             key=SessionKey(
                 deployment.tenant, deployment.runtime_id, deployment.endpoint, session_id
@@ -165,7 +224,7 @@ class InvocationService:
             port=AGENT_PORT,
             idle_seconds=deployment.idle_seconds,
             lifetime_seconds=deployment.lifetime_seconds,
-            limits=msgspec.structs.replace(self._limits, memory_bytes_max=memory),
+            limits=self._limits,
         )
 
     # -- sessions
@@ -196,10 +255,17 @@ class InvocationService:
             token=token,
         )
 
-    def log_lines(self, record: SessionRecord, *, tail: int, follow: bool) -> AsyncIterator[str]:
+    def log_lines(
+        self, record: SessionRecord, *, tail: int, follow: bool
+    ) -> AsyncGenerator[str, None]:
         return self._placement.read_log(
             record.tenant, record.runtime_id, record.sandbox_id, tail=tail, follow=follow
         )
+
+    def follow_logs(
+        self, tenant: str, runtime_id: str, *, tail: int
+    ) -> AsyncGenerator[SessionLine, None]:
+        return self._placement.follow_logs(tenant, runtime_id, tail=tail)
 
     async def costs(self, tenant: str, *, by: str, since: datetime) -> list[CostRow]:
         if by not in COST_GROUPS:
@@ -220,6 +286,21 @@ def runtime_id_of(arn: str) -> str:
     return rest.partition("/")[0]
 
 
+def _failure(lease: Lease, broke: AgentBroke, ended: str | None) -> RuntimeClientFailed:
+    what = f"the session ended during the call: {ended}" if ended else str(broke)
+    return RuntimeClientFailed(f"{what}. See the log of session {lease.key.session_id}")
+
+
+async def _kept(body: Body) -> Body:
+    """A small body in memory can be sent twice; a large one is not read before there is a
+    connection to send it on.
+    """
+    size = body.size_bytes
+    if size is None or size > _KEPT_BYTES_MAX:
+        return body
+    return BytesBody(await body.read())
+
+
 def _headers(invocation: Invocation, session_id: str, allowlist: frozenset[str]) -> dict[str, str]:
     """What the agent sees: the contract's headers, custom ones, and those on the allow-list."""
     headers: dict[str, Any] = {
@@ -232,9 +313,22 @@ def _headers(invocation: Invocation, session_id: str, allowlist: frozenset[str])
     if invocation.user:
         headers[USER_HEADER] = invocation.user
     for name, value in invocation.headers.items():
-        if name.startswith(CUSTOM_PREFIX) or name in allowlist:
+        if name.startswith(CUSTOM_PREFIX) or (name in allowlist and not _signs(name, value)):
             headers[name] = value
     return headers
+
+
+def _signs(name: str, value: str) -> bool:
+    """An AWS signature is between the client and the platform: an agent could replay it."""
+    return name == "authorization" and value.startswith("AWS4-")
+
+
+def _content_type(reply: AgentReply) -> str:
+    said = reply.headers.get("content-type", "application/octet-stream")
+    if not said.isprintable():
+        reply.close()
+        raise RuntimeClientFailed("the agent's answer has a Content-Type that cannot be passed on")
+    return said
 
 
 async def _client_error(reply: AgentReply) -> RuntimeClientFailed:

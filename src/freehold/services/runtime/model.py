@@ -26,7 +26,27 @@ NOT_YET = {
     "filesystemConfigurations": "mounted file systems",
     "capacityProviderConfiguration": "capacity providers",
     "hooksConfiguration": "build hooks",
+    "allowedPorts": "session URLs with ports of their own",
 }
+
+INVOCATION_PATH = "/invocations"
+
+# Names that no agent gets to see, even where a client may send them. Source: AWS's developer
+# guide, "Pass custom headers"; the SDK's `runtime/models.py` has the same list.
+_RESTRICTED = """
+    accept accept-charset accept-encoding accept-language accept-ranges access-control-allow-origin
+    access-control-request-headers access-control-request-method cache-control connection
+    content-encoding content-language content-length content-location content-range content-type
+    cookie date etag expect expires forwarded from host if-match if-modified-since if-none-match
+    if-range if-unmodified-since keep-alive last-modified link location origin pragma
+    proxy-authorization proxy-connection range referer retry-after server set-cookie te trailer
+    transfer-encoding true-client-ip upgrade user-agent vary via www-authenticate x-client-ip
+    x-cluster-client-ip x-csrf-token x-forwarded-for x-forwarded-host x-forwarded-proto
+    x-original-url x-original-host x-originating-ip x-real-ip x-requested-with x-rewrite-url
+    x-source-ip
+"""
+_HEADERS_RESTRICTED = frozenset(_RESTRICTED.split())
+_CUSTOM_HEADER_PREFIX = "x-amzn-bedrock-agentcore-runtime-custom-"
 
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,13 +71,12 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     environment: dict[str, str]
     idle_seconds: int
     lifetime_seconds: int
-    memory_mib_min: int
     header_allowlist: frozenset[str]
     prepared: Prepared
 
 
 def checked_document(
-    params: dict[str, Any], *, idle_seconds: int, lifetime_seconds: int
+    params: dict[str, Any], *, idle_seconds: int, lifetime_seconds: int, memory_mib_max: int
 ) -> Document:
     """The stored document of a version, from the members of a create or an update."""
     for member, what in NOT_YET.items():
@@ -68,11 +87,10 @@ def checked_document(
         raise ValidationFailed(
             "agentRuntimeArtifact: container images are not available yet; use codeConfiguration"
         )
+    _check_network(params["networkConfiguration"])
     protocol = params.get("protocolConfiguration") or {"serverProtocol": "HTTP"}
-    if protocol["serverProtocol"] != "HTTP":
-        raise ValidationFailed(
-            f"protocolConfiguration: {protocol['serverProtocol']} is not available yet; use HTTP"
-        )
+    _check_protocol(protocol)
+    _check_headers(params.get("requestHeaderConfiguration") or {})
     lifecycle = {
         "idleRuntimeSessionTimeout": idle_seconds,
         "maxLifetime": lifetime_seconds,
@@ -90,7 +108,51 @@ def checked_document(
     document = {k: params[k] for k in kept if params.get(k) is not None}
     document["protocolConfiguration"] = protocol
     document["lifecycleConfiguration"] = lifecycle
+    if memory_mib_min(document) > memory_mib_max:
+        raise ValidationFailed(
+            f"resourceConfigurations: a session has at most {memory_mib_max} MiB here "
+            "(FREEHOLD_SESSION_MEMORY_MIB_MAX)"
+        )
     return document
+
+
+def _check_network(network: Document) -> None:
+    if network["networkMode"] != "PUBLIC":
+        raise ValidationFailed(
+            f"networkConfiguration: {network['networkMode']} is not available yet; use PUBLIC"
+        )
+
+
+def _check_protocol(protocol: Document) -> None:
+    if protocol["serverProtocol"] != "HTTP":
+        raise ValidationFailed(
+            f"protocolConfiguration: {protocol['serverProtocol']} is not available yet; use HTTP"
+        )
+    given = protocol.get("port", AGENT_PORT), protocol.get("path", INVOCATION_PATH)
+    if given != (AGENT_PORT, INVOCATION_PATH):
+        raise ValidationFailed(
+            "protocolConfiguration: another port or path is not available yet; an agent serves "
+            f"POST {INVOCATION_PATH} on port {AGENT_PORT}"
+        )
+
+
+def _check_headers(configuration: Document) -> None:
+    for name in configuration.get("requestHeaderAllowlist", ()):
+        header = name.lower()
+        reserved = header.startswith(("x-amz-", "x-amzn-")) and not header.startswith(
+            _CUSTOM_HEADER_PREFIX
+        )
+        if reserved or header in _HEADERS_RESTRICTED:
+            raise ValidationFailed(
+                f"requestHeaderConfiguration: {name} is restricted, and never reaches an agent"
+            )
+
+
+def checked_environment(environment: dict[str, str]) -> None:
+    """What an operating system cannot pass on is refused now, not when a session starts."""
+    for name in environment:
+        if "=" in name:
+            raise ValidationFailed(f"environmentVariables: the name {name!r} must not have a '='")
 
 
 def checked_tier(tags: dict[str, str], *, allowed: frozenset[str]) -> None:
@@ -104,6 +166,13 @@ def checked_tier(tags: dict[str, str], *, allowed: frozenset[str]) -> None:
             raise ValidationFailed(
                 f"tag freehold:tier={value}: this platform allows {', '.join(sorted(allowed))}"
             )
+
+
+def no_settings(tags: dict[str, str]) -> None:
+    """For endpoints: of their tags none is a setting."""
+    for key in tags:
+        if key.startswith("freehold:"):
+            raise ValidationFailed(f"tag {key}: an endpoint has no such setting")
 
 
 def allowed_headers(document: Document) -> frozenset[str]:
@@ -137,7 +206,6 @@ def deployment(runtime: Resource, endpoint: str, environment: dict[str, str]) ->
         environment=environment,
         idle_seconds=lifecycle["idleRuntimeSessionTimeout"],
         lifetime_seconds=lifecycle["maxLifetime"],
-        memory_mib_min=memory_mib_min(document),
         header_allowlist=allowed_headers(document),
         prepared=msgspec.convert(document["_prepared"], Prepared),
     )

@@ -1,14 +1,15 @@
 """Sessions, logs and costs in our own API: what AWS has no operation for."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 
 from freehold.kernel.clock import now
-from freehold.kernel.errors import ValidationFailed
+from freehold.kernel.errors import NotFound, ValidationFailed
 from freehold.kernel.operation import Operation, Parameter, Params
 from freehold.kernel.request import Request
 from freehold.ports.placement import SessionRecord
@@ -130,7 +131,9 @@ def operations(
                     minimum=0, maximum=_TAIL_LINES_MAX,
                 ),
                 Parameter(
-                    name="follow", meaning="Go on with what comes", kind="boolean", default=False
+                    name="follow", kind="boolean", default=False,
+                    meaning="Go on with what comes: of the session, or of every live one and "
+                    "those that start later",
                 ),
                 Parameter(
                     name="build", meaning="The newest version's build log instead",
@@ -198,22 +201,40 @@ class _Own:
         )
         if not page.items:
             await self._runtimes.get(tenant, runtime_id)
-        return self._lines(page.items, params["tail"], params["follow"])
+            if params["sessionId"] is not None:
+                raise NotFound(f"agent runtime {runtime_id} has no session {params['sessionId']}")
+        if params["follow"] and params["sessionId"] is None:
+            return self._lines_of_all(tenant, runtime_id, page.items, params["tail"])
+        return self._lines(page.items, params["tail"], follow=params["follow"])
 
     async def _build(self, build_id: str, tail: int) -> AsyncIterator[bytes]:
-        for line in (await self._build_logs(build_id))[-tail:]:
+        lines = await self._build_logs(build_id)
+        for line in lines[max(0, len(lines) - tail) :]:
             yield _LINE.encode(LogLine("", "build", line)) + b"\n"
 
     async def _lines(
-        self, records: list[SessionRecord], tail: int, follow: bool
-    ) -> AsyncIterator[bytes]:
+        self, records: list[SessionRecord], tail: int, *, follow: bool
+    ) -> AsyncGenerator[bytes, None]:
         """Oldest session first; with `follow`, the newest goes on."""
         for record in reversed(records):
             newest = record is records[0]
-            lines = self._invocations.log_lines(record, tail=tail, follow=follow and newest)
-            async for text in lines:
-                time, _, line = text.partition(" ")
-                yield _LINE.encode(LogLine(time, record.session_id, line)) + b"\n"
+            async with aclosing(
+                self._invocations.log_lines(record, tail=tail, follow=follow and newest)
+            ) as lines:
+                async for text in lines:
+                    yield _line(record.session_id, text)
+
+    async def _lines_of_all(
+        self, tenant: str, runtime_id: str, records: list[SessionRecord], tail: int
+    ) -> AsyncIterator[bytes]:
+        """What ended, and then all that lives or comes to be."""
+        ended = [record for record in records if record.ended_at is not None]
+        async with aclosing(self._lines(ended, tail, follow=False)) as past:
+            async for line in past:
+                yield line
+        async with aclosing(self._invocations.follow_logs(tenant, runtime_id, tail=tail)) as news:
+            async for said in news:
+                yield _line(said.session_id, said.text)
 
     async def costs(self, request: Request, params: Params, _: Any) -> CostReport:
         since = _since(params["since"])
@@ -234,6 +255,11 @@ class _Own:
             **{f: getattr(row, f) for f in row.__struct_fields__},
             cost=self._prices.cost(row.cpu_seconds, row.memory_gb_seconds),
         )
+
+
+def _line(session_id: str, text: str) -> bytes:
+    time, _, line = text.partition(" ")
+    return _LINE.encode(LogLine(time, session_id, line)) + b"\n"
 
 
 _SPAN = re.compile(r"(\d{1,5})([mhd])")

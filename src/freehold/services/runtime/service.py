@@ -1,6 +1,7 @@
 """Runtimes and endpoints: created, built, updated, resolved. No HTTP, no SQL."""
 
 import base64
+import contextlib
 import logging
 from collections import OrderedDict
 from typing import Any
@@ -8,7 +9,13 @@ from typing import Any
 import msgspec
 
 from freehold.kernel import ids
-from freehold.kernel.errors import Conflict, FreeholdError, NotFound, ValidationFailed
+from freehold.kernel.errors import (
+    Conflict,
+    FreeholdError,
+    NotFound,
+    Unavailable,
+    ValidationFailed,
+)
 from freehold.kernel.pages import Page
 from freehold.ports.jobs import Jobs
 from freehold.ports.placement import Placement
@@ -20,8 +27,10 @@ from freehold.services.runtime.model import (
     RUNTIME,
     Deployment,
     checked_document,
+    checked_environment,
     checked_tier,
     deployment,
+    no_settings,
 )
 from freehold.services.runtime.ports import BuildRefused, RuntimeBuilder
 
@@ -35,6 +44,7 @@ _ENVIRONMENT_BYTES_MAX = 4096 * 50
 class RuntimeLimits(msgspec.Struct, frozen=True, kw_only=True):
     idle_seconds: int
     lifetime_seconds: int
+    memory_mib_max: int
     tiers: frozenset[str]
 
 
@@ -51,6 +61,7 @@ class RuntimeService:
         self._resources, self._jobs, self._placement = resources, jobs, placement
         self._sealer, self._limits = sealer, limits
         self._deployments: OrderedDict[tuple[str, str, str], Deployment] = OrderedDict()
+        self._changes = 0
 
     # -- runtimes
 
@@ -60,22 +71,22 @@ class RuntimeService:
         checked_tier(tags, allowed=self._limits.tiers)
         runtime_id = ids.suffixed(params["agentRuntimeName"])
         self._seal_environment(tenant, document, params, runtime_id)
-        runtime, made = await self._resources.create(
+        runtime, _ = await self._resources.create(
             tenant, RUNTIME, id=runtime_id, name=params["agentRuntimeName"], status="CREATING",
             document=document, tags=tags,
             idempotency=_idempotency("CreateAgentRuntime", params),
         )  # fmt: skip
-        if made:
+        if runtime.status == "CREATING":  # also a repeat after a crash in between
             await self._create_default_endpoint(runtime)
-        if runtime.status == "CREATING":  # also a repeat after a crash before the first enqueue
             await self._enqueue_build(runtime)
         return runtime
 
     async def _create_default_endpoint(self, runtime: Resource) -> None:
-        await self._resources.create(
-            runtime.tenant, ENDPOINT, id=ids.suffixed(DEFAULT_ENDPOINT), name=DEFAULT_ENDPOINT,
-            status="CREATING", parent=runtime.id, document={"targetVersion": 1},
-        )  # fmt: skip
+        with contextlib.suppress(Conflict):  # there is one already
+            await self._resources.create(
+                runtime.tenant, ENDPOINT, id=ids.suffixed(DEFAULT_ENDPOINT), name=DEFAULT_ENDPOINT,
+                status="CREATING", parent=runtime.id, document={"targetVersion": 1},
+            )  # fmt: skip
 
     async def update(self, tenant: str, params: dict[str, Any]) -> Resource:
         """A new version. The endpoints go on with theirs until it is built."""
@@ -108,6 +119,7 @@ class RuntimeService:
             raise ValidationFailed("agentRuntimeVersion: deleting one version is not available yet")
         runtime = await self._resources.get(tenant, RUNTIME, runtime_id)
         await self._resources.delete(tenant, RUNTIME, runtime_id)
+        self._forget(tenant)
         await self._placement.stop_runtime(tenant, runtime_id, "the agent runtime was deleted")
         return runtime
 
@@ -126,6 +138,7 @@ class RuntimeService:
             params,
             idle_seconds=self._limits.idle_seconds,
             lifetime_seconds=self._limits.lifetime_seconds,
+            memory_mib_max=self._limits.memory_mib_max,
         )
 
     def _seal_environment(
@@ -134,6 +147,7 @@ class RuntimeService:
         environment = params.get("environmentVariables")
         if not environment:
             return
+        checked_environment(environment)
         plain = msgspec.json.encode(environment)
         if len(plain) > _ENVIRONMENT_BYTES_MAX:
             raise ValidationFailed("environmentVariables: more than 200 KB in all")
@@ -153,6 +167,7 @@ class RuntimeService:
 
     async def create_endpoint(self, tenant: str, params: dict[str, Any]) -> Resource:
         runtime_id, name = params["agentRuntimeId"], params["name"]
+        no_settings(params.get("tags") or {})
         runtime = await self._resources.get(tenant, RUNTIME, runtime_id)
         version = await self._ready_version(runtime, params.get("agentRuntimeVersion"))
         document = {"targetVersion": version, "liveVersion": version}
@@ -192,11 +207,13 @@ class RuntimeService:
             changes = {"targetVersion": version, "liveVersion": version}
         if params.get("description") is not None:
             changes["description"] = params["description"]
-        return await self._resources.update(
+        updated = await self._resources.update(
             tenant, ENDPOINT, endpoint.id, lambda old: {**old.document, **changes},
             status="READY", parent=runtime_id,
             idempotency=_idempotency("UpdateAgentRuntimeEndpoint", params),
         )  # fmt: skip
+        self._forget(tenant)
+        return updated
 
     async def get_endpoint(self, tenant: str, runtime_id: str, name: str) -> Resource:
         endpoint = await self._resources.find_by_name(tenant, ENDPOINT, name, parent=runtime_id)
@@ -208,15 +225,19 @@ class RuntimeService:
     async def endpoints(
         self, tenant: str, runtime_id: str, limit: int | None, token: str | None
     ) -> Page[Resource]:
-        return await self._resources.page(
+        page = await self._resources.page(
             tenant, ENDPOINT, parent=runtime_id, limit=limit, token=token
         )
+        if not page.items:
+            await self._resources.get(tenant, RUNTIME, runtime_id)
+        return page
 
     async def delete_endpoint(self, tenant: str, runtime_id: str, name: str) -> Resource:
         if name == DEFAULT_ENDPOINT:
             raise Conflict("the DEFAULT endpoint goes with its runtime")
         endpoint = await self.get_endpoint(tenant, runtime_id, name)
         await self._resources.delete(tenant, ENDPOINT, endpoint.id, parent=runtime_id)
+        self._forget(tenant)
         return endpoint
 
     # -- resolving an invocation's target
@@ -226,7 +247,10 @@ class RuntimeService:
         key = (tenant, runtime_id, endpoint)
         found = self._deployments.get(key)
         if found is None:
+            changes = self._changes
             found = await self._resolve(tenant, runtime_id, endpoint)
+            if changes != self._changes:
+                return found  # what was read may be old by now: not to be kept
             self._deployments[key] = found
             if len(self._deployments) > _DEPLOYMENTS_MAX:
                 self._deployments.popitem(last=False)
@@ -248,10 +272,14 @@ class RuntimeService:
     def heard_change(self, payload: str) -> None:
         """A resource changed ("{tenant}/{kind}/{id}"), or anything may have ("")."""
         tenant, _, kind = payload.partition("/")
-        if payload and not kind.startswith("agent-runtime"):
-            return
+        if not payload or kind.startswith("agent-runtime"):
+            self._forget(tenant)
+
+    def _forget(self, tenant: str) -> None:
+        """What is kept of one tenant, or of all ("")."""
+        self._changes += 1
         for key in list(self._deployments):
-            if not payload or key[0] == tenant:
+            if not tenant or key[0] == tenant:
                 del self._deployments[key]
 
 
@@ -273,8 +301,14 @@ class RuntimeBuilds:
             return
         try:
             built = await self._builder.build(tenant, runtime.document, f"{runtime_id}-{version}")
+        except Unavailable:
+            raise  # the job is tried again
         except (BuildRefused, FreeholdError) as error:
             await self._failed(runtime, str(error))
+            return
+        except Exception:  # the boundary: no runtime may stay in CREATING, whatever went wrong
+            log.exception("the build of %s version %d broke", runtime_id, version)
+            await self._failed(runtime, "an error of the platform's own; its log has more")
             return
         document = {**runtime.document, "_prepared": {
             "code": built.code, "layers": built.layers, "interpreter": built.interpreter,
@@ -285,28 +319,45 @@ class RuntimeBuilds:
             log.info("runtime %s was deleted while it was built", runtime_id)
 
     async def _succeeded(self, runtime: Resource, document: Document) -> None:
-        await self._resources.set_status(
-            runtime.tenant, RUNTIME, runtime.id, "READY", version=runtime.version,
-            document=document,
-        )  # fmt: skip
-        await self._point_default_at(runtime)
+        """READY comes last: who sees it may invoke at once."""
+        for status in (runtime.status, "READY"):
+            await self._resources.set_status(
+                runtime.tenant, RUNTIME, runtime.id, status, version=runtime.version,
+                document=document,
+            )  # fmt: skip
+            if status != "READY":
+                await self._point_default_at(runtime)
 
     async def _point_default_at(self, runtime: Resource) -> None:
+        default = await self._default_of(runtime)
+        if default.document.get("liveVersion", 0) > runtime.version:
+            return
+        live = {"targetVersion": runtime.version, "liveVersion": runtime.version}
+        kept = {k: v for k, v in default.document.items() if k != "_failure"}
+        await self._resources.set_status(
+            runtime.tenant, ENDPOINT, default.id, "READY", parent=runtime.id,
+            document={**kept, **live},
+        )  # fmt: skip
+
+    async def _default_of(self, runtime: Resource) -> Resource:
         default = await self._resources.find_by_name(
             runtime.tenant, ENDPOINT, DEFAULT_ENDPOINT, parent=runtime.id
         )
-        if default is None or default.document.get("liveVersion", 0) > runtime.version:
-            return
-        live = {"targetVersion": runtime.version, "liveVersion": runtime.version}
-        await self._resources.set_status(
-            runtime.tenant, ENDPOINT, default.id, "READY", parent=runtime.id,
-            document={**default.document, **live},
-        )  # fmt: skip
+        if default is None:
+            raise NotFound(f"agent runtime {runtime.id!r} does not exist")
+        return default
 
     async def _failed(self, runtime: Resource, reason: str) -> None:
+        """The endpoint goes on with an earlier version, where there is one."""
         status = "CREATE_FAILED" if runtime.status == "CREATING" else "UPDATE_FAILED"
         document = {**runtime.document, "_failure": reason}
         try:
+            default = await self._default_of(runtime)
+            if "liveVersion" not in default.document:
+                await self._resources.set_status(
+                    runtime.tenant, ENDPOINT, default.id, "CREATE_FAILED", parent=runtime.id,
+                    document={**default.document, "_failure": reason},
+                )  # fmt: skip
             await self._resources.set_status(
                 runtime.tenant, RUNTIME, runtime.id, status, version=runtime.version,
                 document=document,

@@ -1,11 +1,12 @@
 """SQL of the sessions table: what ran, for whom, and what it used."""
 
+import contextlib
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from freehold.kernel.errors import NotFound
+from freehold.kernel.errors import NotFound, ValidationFailed
 from freehold.kernel.pages import Page, decode_token, encode_token
 from freehold.ports.database import Database
 from freehold.ports.placement import SessionRecord, SessionUsage
@@ -32,6 +33,14 @@ _COST_KEYS = {
     "user": ("coalesce(user_id, '')", "coalesce(max(user_id), 'nobody named')"),
 }
 COST_GROUPS = tuple(_COST_KEYS)
+
+
+def _position(token: str) -> tuple[datetime, str]:
+    match decode_token(token):
+        case [str(time), str(sandbox_id)]:
+            with contextlib.suppress(ValueError):
+                return datetime.fromisoformat(time), sandbox_id
+    raise ValidationFailed("nextToken is not a token that this list returned")
 
 
 def _record(row: tuple[Any, ...]) -> SessionRecord:
@@ -120,7 +129,8 @@ class SessionStore:
         token: str | None,
     ) -> Page[SessionRecord]:
         """Newest first."""
-        where, values = ["tenant = %s"], [tenant]
+        where: list[str] = ["tenant = %s"]
+        values: list[Any] = [tenant]
         if runtime_id is not None:
             where.append("runtime_id = %s")
             values.append(runtime_id)
@@ -129,9 +139,9 @@ class SessionStore:
             values.append(session_id)
         if live is not None:
             where.append(f"ended_at is {'' if live else 'not '}null")
-        if position := decode_token(token):
-            where.append("(started_at, sandbox_id) < (%s::timestamptz, %s)")
-            values += [str(p) for p in position[:2]]
+        if token is not None:
+            where.append("(started_at, sandbox_id) < (%s, %s)")
+            values += _position(token)
         async with self._database.connection() as connection:
             rows = await connection.execute(
                 f"select {_COLUMNS} from sessions where {' and '.join(where)} "  # noqa: S608
@@ -145,14 +155,17 @@ class SessionStore:
         return Page(records[:limit], encode_token(last.started_at.isoformat(), last.sandbox_id))
 
     async def costs(self, tenant: str, *, by: str, since: datetime) -> list[CostRow]:
-        """Sums over sessions that were used since then. None where any was not measured."""
+        """Sums over sessions that were used since then. None where any was not measured; of one
+        that is just starting nothing is known yet, and that is no lack.
+        """
         key, name = _COST_KEYS[by]
         async with self._database.connection() as connection:
             rows = await connection.execute(
                 f"""select {key}, {name}, count(*), sum(invocations)::bigint,
-                      case when bool_and(cpu_seconds is not null) then sum(cpu_seconds) end,
-                      case when bool_and(memory_gb_seconds is not null)
-                           then sum(memory_gb_seconds) end
+                      case when bool_and(cpu_seconds is not null or status = 'STARTING')
+                           then coalesce(sum(cpu_seconds), 0) end,
+                      case when bool_and(memory_gb_seconds is not null or status = 'STARTING')
+                           then coalesce(sum(memory_gb_seconds), 0) end
                     from sessions where tenant = %s and last_used_at >= %s
                     group by 1 order by 5 desc nulls last, 1 limit 1000""",  # noqa: S608
                 (tenant, since),

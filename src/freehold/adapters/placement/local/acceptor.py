@@ -36,9 +36,7 @@ class DoorwayAcceptor:
         self._path.unlink(missing_ok=True)
 
     async def _accept(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            sock, _ = await loop.sock_accept(self._listening)
+        async for sock in frames.accepted(self._listening):
             try:
                 await self._take(sock)
             except (OSError, msgspec.DecodeError):
@@ -48,7 +46,8 @@ class DoorwayAcceptor:
         with sock:
             sock.setblocking(False)
             said, descriptor = await frames.receive_with_descriptor(sock, wire.DoorwayConnection)
-        assert descriptor is not None, "a doorway connection comes with its descriptor"
+        if descriptor is None:
+            raise ConnectionError("it came without its descriptor")
         connection = socket.socket(fileno=descriptor)
         connection.setblocking(False)
         session = DoorwaySession(**msgspec.structs.asdict(said))

@@ -6,14 +6,16 @@ import itertools
 import logging
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from freehold.adapters.placement.local import wire
 from freehold.kernel import errors, frames
 from freehold.kernel.errors import FreeholdError, PlatformFailed, Unavailable
-from freehold.ports.placement import Launch, Lease, SessionKey
+from freehold.ports.placement import Launch, Lease, SessionKey, SessionLine
 
 log = logging.getLogger(__name__)
 
@@ -21,11 +23,17 @@ LINGER_SECONDS = 5.0
 """How long an unused lease is kept: the next request within it costs the node nothing."""
 
 REPORT_SECONDS = 0.5
-_RETRY_SECONDS_MAX = 1.0
+_CONNECT_PAUSE_SECONDS = 0.02
+_RETRY_SECONDS_MAX = 0.2
 _NODE_WAIT_SECONDS = 10.0
+_ASK_ATTEMPTS = 3
 _BY_CODE: dict[str, type[FreeholdError]] = {
     c.code: c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, FreeholdError)
 }
+
+
+class _NodeLost(Unavailable):
+    """The node died before it answered. All that is asked of it may be asked again."""
 
 
 class _Held:
@@ -38,6 +46,10 @@ class _Held:
         self.invocations = 0
         self.timer: asyncio.TimerHandle | None = None
 
+    def stop_timer(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+
 
 class LocalPlacement:
     """Implements ports.placement.Placement over the node's two unix sockets."""
@@ -45,7 +57,10 @@ class LocalPlacement:
     def __init__(self, run: Path, *, doorway: Path) -> None:
         self._run, self._doorway = run, doorway
         self._held: dict[SessionKey, _Held] = {}
-        self._over: dict[str, _Held] = {}
+        self._out: dict[int, _Held] = {}
+        """By the identity of its lease, while anybody uses it: also when it is over."""
+        self._owed: dict[str, int] = {}
+        """Invocations that the node does not know of, since it was away."""
         self._acquiring: dict[SessionKey, asyncio.Task[_Held]] = {}
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._logs: dict[int, asyncio.Queue[wire.LogLines | None]] = {}
@@ -82,22 +97,37 @@ class LocalPlacement:
                 pause = min(pause * 2, _RETRY_SECONDS_MAX)
                 continue
             pause = 0.01
-            writer.write(frames.pack(wire.Hello(str(self._doorway))))
-            self._writer = writer
-            self._linked.set()
-            while message := await frames.read(reader, wire.ToWorker):
-                self._heard(message)
+            self._introduce(writer)
+            try:
+                while message := await frames.read(reader, wire.ToWorker):
+                    self._heard(message)
+            except (ValueError, msgspec.DecodeError):
+                log.exception("the node sent what is no message")
             self._lost()
             writer.close()
+
+    def _introduce(self, writer: asyncio.StreamWriter) -> None:
+        """To a node that may be new: what we use of what it adopted, and what we have counted."""
+        self._writer = writer
+        messages: list[wire.ToNode] = [wire.Hello(str(self._doorway))]
+        messages += [wire.Hold(held.lease.sandbox_id) for held in self._out.values()]
+        messages += [wire.Used(id, count) for id, count in self._owed.items()]
+        self._owed.clear()
+        writer.writelines([frames.pack(message) for message in messages])
+        self._linked.set()
 
     def _lost(self) -> None:
         """The node is gone. It adopts its sessions when it is back: leases are asked for anew."""
         self._linked.clear()
         self._writer = None
+        for held in self._held.values():
+            held.stop_timer()
+            if held.users == 0:
+                self._owe(held)
         self._held.clear()
         for future in self._waiting.values():
             if not future.done():
-                future.set_exception(Unavailable("the node of this machine went away; try again"))
+                future.set_exception(_NodeLost("the node of this machine went away; try again"))
         self._waiting.clear()
         for queue in self._logs.values():
             queue.put_nowait(None)
@@ -124,9 +154,7 @@ class LocalPlacement:
         for key, held in list(self._held.items()):
             if held.lease.sandbox_id == sandbox_id:
                 del self._held[key]
-                if held.users > 0:
-                    self._over[sandbox_id] = held
-                else:
+                if held.users == 0:
                     self._let_go(held)
 
     def _resolve(self, id: int, value: Any) -> None:
@@ -143,14 +171,20 @@ class LocalPlacement:
         assert self._writer is not None
         self._writer.write(frames.pack(message))
 
-    async def _ask(self, id: int, message: wire.ToNode) -> Any:
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting[id] = future
-        try:
+    async def _ask(self, message: wire.Question) -> Any:
+        """The answer; of a node that died meanwhile, the next one's."""
+        for attempt in range(1, _ASK_ATTEMPTS + 1):
+            future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
             await self._send(message)
-            return await future
-        finally:
-            self._waiting.pop(id, None)
+            self._waiting[message.id] = future
+            try:
+                return await future
+            except _NodeLost:
+                if attempt == _ASK_ATTEMPTS:
+                    raise
+            finally:
+                self._waiting.pop(message.id, None)
+        raise AssertionError("the last attempt returns or raises")
 
     # -- leases
 
@@ -160,6 +194,7 @@ class LocalPlacement:
             held = await self._acquire(launch)
         held.users += 1
         held.used_at = time.monotonic()
+        self._out[id(held.lease)] = held
         return held.lease
 
     async def _acquire(self, launch: Launch) -> _Held:
@@ -177,8 +212,7 @@ class LocalPlacement:
             task.exception()
 
     async def _ask_for_lease(self, launch: Launch) -> _Held:
-        id = next(self._ids)
-        lease: Lease = await self._ask(id, wire.Acquire(id, launch))
+        lease: Lease = await self._ask(wire.Acquire(next(self._ids), launch))
         held = self._held[launch.key] = _Held(lease)
         held.timer = asyncio.get_running_loop().call_later(
             LINGER_SECONDS, self._perhaps_let_go, held
@@ -186,11 +220,7 @@ class LocalPlacement:
         return held
 
     def release(self, lease: Lease) -> None:
-        held = self._held.get(lease.key)
-        if held is None or held.lease.sandbox_id != lease.sandbox_id:
-            held = self._over.get(lease.sandbox_id)
-        if held is None:
-            return
+        held = self._out[id(lease)]
         held.users -= 1
         held.invocations += 1
         held.used_at = time.monotonic()
@@ -198,16 +228,17 @@ class LocalPlacement:
             self._reporting = asyncio.get_running_loop().call_later(
                 REPORT_SECONDS, self._report_uses
             )
-        if held.users == 0 and lease.sandbox_id in self._over:
-            del self._over[lease.sandbox_id]
-            self._let_go(held)
+        if held.users == 0:
+            del self._out[id(lease)]
+            if self._held.get(lease.key) is not held:
+                self._let_go(held)
 
     def _report_uses(self) -> None:
         """Tell the node of invocations since the last report: many requests, one message."""
         self._reporting = None
         if self._writer is None:
             return
-        for held in self._held.values():
+        for held in (*self._held.values(), *self._out.values()):
             if held.invocations:
                 used = wire.Used(held.lease.sandbox_id, held.invocations)
                 self._writer.write(frames.pack(used))
@@ -224,60 +255,96 @@ class LocalPlacement:
             self._let_go(held)
 
     def _let_go(self, held: _Held) -> None:
-        if held.timer is not None:
-            held.timer.cancel()
-        if self._writer is not None:
-            idle = time.monotonic() - held.used_at
-            self._writer.write(
-                frames.pack(
-                    wire.Release(
-                        held.lease.sandbox_id, idle_seconds=idle, invocations=held.invocations
-                    )
-                )
-            )
+        held.stop_timer()
+        if self._writer is None:
+            self._owe(held)
+            return
+        release = wire.Release(
+            held.lease.sandbox_id,
+            idle_seconds=time.monotonic() - held.used_at,
+            invocations=held.invocations,
+        )
+        self._writer.write(frames.pack(release))
+
+    def _owe(self, held: _Held) -> None:
+        if held.invocations:
+            owed = self._owed.get(held.lease.sandbox_id, 0)
+            self._owed[held.lease.sandbox_id] = owed + held.invocations
 
     # -- the rest of the port
 
     async def connect(self, sandbox_id: str, port: int) -> socket.socket:
-        loop = asyncio.get_running_loop()
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-            sock.setblocking(False)
-            await loop.sock_connect(sock, str(self._run / "connect.sock"))
-            frames.send_now(sock, wire.Connect(sandbox_id, port), None)
-            answer, descriptor = await frames.receive_with_descriptor(sock, wire.Connected)
+        """Through a node that is just coming back, too."""
+        give_up = time.monotonic() + _NODE_WAIT_SECONDS
+        while True:
+            try:
+                answer, descriptor = await self._connected(wire.Connect(sandbox_id, port))
+                break
+            except OSError as error:
+                if time.monotonic() > give_up:
+                    raise ConnectionRefusedError("the node of this machine is away") from error
+            await asyncio.sleep(_CONNECT_PAUSE_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._linked.wait(), give_up - time.monotonic())
         if descriptor is None:
             raise ConnectionRefusedError(answer.error)
         inside = socket.socket(fileno=descriptor)
         inside.setblocking(False)
         return inside
 
+    async def _connected(self, message: wire.Connect) -> tuple[wire.Connected, int | None]:
+        """OSError: there is no node."""
+        loop = asyncio.get_running_loop()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.setblocking(False)
+            await loop.sock_connect(sock, str(self._run / "connect.sock"))
+            frames.send_now(sock, message, None)
+            return await frames.receive_with_descriptor(sock, wire.Connected)
+
     async def why_ended(self, sandbox_id: str) -> str | None:
-        id = next(self._ids)
-        reason: str | None = await self._ask(id, wire.WhyEnded(id, sandbox_id))
+        reason: str | None = await self._ask(wire.WhyEnded(next(self._ids), sandbox_id))
         return reason
 
     async def stop(self, key: SessionKey, reason: str) -> bool:
         self._report_uses()
-        id = next(self._ids)
-        stopped: bool = await self._ask(id, wire.Stop(id, key, reason))
+        stopped: bool = await self._ask(wire.Stop(next(self._ids), key, reason))
         return stopped
 
     async def stop_runtime(self, tenant: str, runtime_id: str, reason: str) -> int:
-        id = next(self._ids)
-        count: int = await self._ask(id, wire.StopRuntime(id, tenant, runtime_id, reason))
+        message = wire.StopRuntime(next(self._ids), tenant, runtime_id, reason)
+        count: int = await self._ask(message)
         return count
 
     async def read_log(
         self, tenant: str, runtime_id: str, sandbox_id: str, *, tail: int, follow: bool
-    ) -> AsyncIterator[str]:
+    ) -> AsyncGenerator[str, None]:
+        async with contextlib.aclosing(
+            self._read(tenant, runtime_id, sandbox_id, tail=tail, follow=follow)
+        ) as batches:
+            async for batch in batches:
+                for line in batch.lines:
+                    yield line
+
+    async def follow_logs(
+        self, tenant: str, runtime_id: str, *, tail: int
+    ) -> AsyncGenerator[SessionLine, None]:
+        async with contextlib.aclosing(
+            self._read(tenant, runtime_id, "", tail=tail, follow=True)
+        ) as batches:
+            async for batch in batches:
+                for line in batch.lines:
+                    yield SessionLine(batch.session_id, line)
+
+    async def _read(
+        self, tenant: str, runtime_id: str, sandbox_id: str, *, tail: int, follow: bool
+    ) -> AsyncGenerator[wire.LogLines, None]:
         id = next(self._ids)
         queue: asyncio.Queue[wire.LogLines | None] = asyncio.Queue()
         self._logs[id] = queue
         try:
             await self._send(wire.ReadLog(id, tenant, runtime_id, sandbox_id, tail, follow))
             while (batch := await queue.get()) is not None:
-                for line in batch.lines:
-                    yield line
+                yield batch
                 if batch.ended:
                     return
         finally:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -23,6 +24,7 @@ class SessionLog:
         self._half_max = bytes_max // 2
         self._partial = b""
         self._news = asyncio.Event()
+        self.opened = False
         self.ended = False
 
     def open(self) -> None:
@@ -33,14 +35,14 @@ class SessionLog:
         self._file = self.path.open("ab", buffering=0)
         self._size = self.path.stat().st_size
         asyncio.get_running_loop().add_reader(self._reading, self._drain)
+        self.opened = True
 
     def close(self) -> None:
         """Take what is left, then let go. Wakes readers for the last time."""
-        if self.ended:
+        if self.ended or not self.opened:
             return
         asyncio.get_running_loop().remove_reader(self._reading)
-        while self._drain():
-            pass
+        self.take_what_is_there()
         if self._partial:
             self._write(b"\n")
         self.ended = True
@@ -51,6 +53,11 @@ class SessionLog:
     def say(self, text: str) -> None:
         """A line of the platform's own, among the agent's."""
         self._write(f"[freehold] {text}\n".encode())
+
+    def take_what_is_there(self) -> None:
+        """Now, and not when the loop comes to it: an agent's last words, before they are quoted."""
+        while self._drain():
+            pass
 
     def _drain(self) -> bool:
         try:
@@ -134,3 +141,12 @@ def _since(path: Path, position: int, inode: int) -> tuple[list[str], int, int]:
         fresh = file.read()
         inode = os.fstat(file.fileno()).st_ino
     return (found + fresh).decode(errors="replace").splitlines(), position + len(fresh), inode
+
+
+def prune(logs: Path, *, days: int) -> None:
+    """Removes what was last written to longer ago. A live session's log stays open, and goes on."""
+    oldest = time.time() - days * 86_400
+    for path in logs.glob("*/*/*.log*"):
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_mtime < oldest:
+                path.unlink()

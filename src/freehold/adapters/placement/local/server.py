@@ -14,7 +14,7 @@ from freehold.adapters.placement.local.fleet import Fleet
 from freehold.adapters.placement.local.logs import tail
 from freehold.adapters.placement.local.session import LiveSession
 from freehold.kernel import frames
-from freehold.kernel.errors import FreeholdError
+from freehold.kernel.errors import FreeholdError, PlatformFailed
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +32,9 @@ class Link:
         match message:
             case wire.Hello():
                 self.doorway = message.doorway
+            case wire.Hold():
+                self._fleet.hold(message.sandbox_id, self)
+                self._watch(message.sandbox_id)
             case wire.Used():
                 self._fleet.count(message.sandbox_id, message.invocations)
             case wire.Release():
@@ -72,29 +75,50 @@ class Link:
                     await self._read_log(message)
         except FreeholdError as error:
             self.send(wire.Refused(message.id, error.code, error.message))
+        except Exception as error:  # a boundary: the worker waits for an answer, whatever happens
+            log.exception("%s failed", type(message).__name__)
+            self.send(wire.Refused(message.id, PlatformFailed.code, f"the node failed: {error}"))
 
     def _watch(self, sandbox_id: str) -> None:
-        """Tell the worker when a session that it holds has ended."""
+        """Tell the worker when a session that it holds comes to its end."""
         session = self._fleet.find(sandbox_id)
         if session is None or sandbox_id in self._watching:
             return
         self._watching.add(sandbox_id)
 
-        def tell(ended: "asyncio.Future[str]") -> None:
+        def tell(doomed: "asyncio.Future[str]") -> None:
             self._watching.discard(sandbox_id)
-            self.send(wire.Ended(sandbox_id, ended.result()))
+            self.send(wire.Ended(sandbox_id, doomed.result()))
 
-        session.ended.add_done_callback(tell)
+        session.doomed.add_done_callback(tell)
 
     async def _read_log(self, message: wire.ReadLog) -> None:
-        path, live = self._fleet.log_of(message.tenant, message.runtime_id, message.sandbox_id)
-        if live is None or not message.follow:
-            self.send(wire.LogLines(message.id, tail(path, message.tail), ended=True))
+        if not message.sandbox_id:
+            await self._follow_runtime(message)
             return
-        async for lines in live.follow(message.tail):
-            self.send(wire.LogLines(message.id, lines, ended=False))
-            await self._writer.drain()
-        self.send(wire.LogLines(message.id, [], ended=True))
+        path, session = self._fleet.log_of(message.tenant, message.runtime_id, message.sandbox_id)
+        if session is None or not message.follow:
+            self.send(wire.LogLines(message.id, "", tail(path, message.tail), ended=True))
+            return
+        await self._follow(message, session)
+        self.send(wire.LogLines(message.id, "", [], ended=True))
+
+    async def _follow(self, message: wire.ReadLog, session: LiveSession) -> None:
+        with contextlib.suppress(ConnectionError):
+            async for lines in session.log.follow(message.tail):
+                said = wire.LogLines(message.id, session.key.session_id, lines, ended=False)
+                self.send(said)
+                await self._writer.drain()
+
+    async def _follow_runtime(self, message: wire.ReadLog) -> None:
+        """Until the reader is cancelled."""
+        async with asyncio.TaskGroup() as readers:
+            with self._fleet.logs_of_runtime(
+                message.tenant,
+                message.runtime_id,
+                lambda session: readers.create_task(self._follow(message, session)),
+            ):
+                await asyncio.Event().wait()
 
     def send(self, message: wire.ToWorker) -> None:
         if not self._writer.is_closing():
@@ -148,9 +172,7 @@ class NodeServer:
             writer.close()
 
     async def _accept_connects(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            sock, _ = await loop.sock_accept(self._connects)
+        async for sock in frames.accepted(self._connects):
             task = asyncio.create_task(self._give_connection(sock))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)

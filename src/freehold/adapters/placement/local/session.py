@@ -12,6 +12,7 @@ from pathlib import Path
 from freehold.adapters.placement.local.logs import SessionLog, tail
 from freehold.adapters.placement.local.meter import Meter
 from freehold.adapters.placement.local.probe import Health, ping
+from freehold.kernel import frames
 from freehold.kernel.clock import now
 from freehold.kernel.errors import RuntimeClientFailed
 from freehold.ports.placement import Lease, SessionKey, SessionUsage
@@ -62,8 +63,14 @@ class LiveSession:
         self.end_reason: str | None = None
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Its end is written down, and its key may be taken again."""
+        self.beginning = asyncio.Lock()
+        """Held while the sandbox comes to be: an end that comes meanwhile waits, and ends it."""
         self.metered_at = time.monotonic()
+        self.doomed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._doorway: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     def lease(self) -> Lease:
         assert self.sandbox is not None
@@ -83,15 +90,12 @@ class LiveSession:
             self._doorway = asyncio.create_task(self._accept(listener, take))
 
     async def _accept(self, listener: socket.socket, take: TakeDoorway) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                connection, _ = await loop.sock_accept(listener)
-            except OSError as error:
-                log.warning("doorway of %s: %s", self.sandbox_id, error)
-                return
-            with connection:
-                await take(self, connection)
+        try:
+            async for connection in frames.accepted(listener):
+                with connection:
+                    await take(self, connection)
+        except OSError as error:
+            log.warning("doorway of %s: %s", self.sandbox_id, error)
 
     async def until_ready(self, *, seconds_max: float) -> None:
         """Until the agent answers /ping. Raises RuntimeClientFailed with its last words."""
@@ -130,6 +134,7 @@ class LiveSession:
         return await ping(sock, seconds_max=_PING_SECONDS_MAX)
 
     def client_failure(self, reason: str) -> RuntimeClientFailed:
+        self.log.take_what_is_there()
         lines = tail(self.log.path, _LOG_LINES_SHOWN)
         said = [line.partition(" ")[2] for line in lines]
         words = "\n".join(said).strip()
@@ -162,6 +167,20 @@ class LiveSession:
     @property
     def ending(self) -> bool:
         return self.end_reason is not None
+
+    def doom(self, reason: str) -> None:
+        """The end begins: from here on nobody new may have it."""
+        self.end_reason = reason
+        self.doomed.set_result(reason)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def wake_up(self, seconds: float, due: "Callable[[LiveSession], None]") -> None:
+        """One alarm a session: the new one takes the place of the old."""
+        if self._timer is not None:
+            self._timer.cancel()
+        loop = asyncio.get_running_loop()
+        self._timer = None if self.ending else loop.call_later(max(0.0, seconds), due, self)
 
     def expires_at(self) -> datetime:
         return self.started_at + timedelta(seconds=self.lifetime_seconds)

@@ -25,6 +25,12 @@ class Used(msgspec.Struct, frozen=True, tag=True):
     invocations: int
 
 
+class Hold(msgspec.Struct, frozen=True, tag=True):
+    """After the node came back: the worker uses this session since before; Release as ever."""
+
+    sandbox_id: str
+
+
 class Release(msgspec.Struct, frozen=True, tag=True):
     """The worker lets go. `idle_seconds`: since its last request; `invocations`: as in Used."""
 
@@ -52,7 +58,9 @@ class WhyEnded(msgspec.Struct, frozen=True, tag=True):
 
 
 class ReadLog(msgspec.Struct, frozen=True, tag=True):
-    """Answered by many LogLines; `id` again in StopReading."""
+    """Answered by many LogLines; `id` again in StopReading. `sandbox_id` empty: of every session
+    of the runtime, those that start later included; always with `follow`.
+    """
 
     id: int
     tenant: str
@@ -66,7 +74,10 @@ class StopReading(msgspec.Struct, frozen=True, tag=True):
     id: int
 
 
-ToNode = Hello | Acquire | Used | Release | Stop | StopRuntime | WhyEnded | ReadLog | StopReading
+Question = Acquire | Stop | StopRuntime | WhyEnded
+ToNode = (
+    Hello | Acquire | Hold | Used | Release | Stop | StopRuntime | WhyEnded | ReadLog | StopReading
+)
 
 
 class Answer(msgspec.Struct, frozen=True, tag=True):
@@ -88,14 +99,17 @@ class Refused(msgspec.Struct, frozen=True, tag=True):
 
 
 class Ended(msgspec.Struct, frozen=True, tag=True):
-    """To every link that held a lease of it."""
+    """To every link that held a lease of it, when its end begins: nobody new may have it."""
 
     sandbox_id: str
     reason: str
 
 
 class LogLines(msgspec.Struct, frozen=True, tag=True):
+    """Of one session. `ended`: nothing more comes for this reader."""
+
     id: int
+    session_id: str
     lines: list[str]
     ended: bool
 

@@ -1,0 +1,18 @@
+"""Agents that tests deploy, and the bundles that they go in."""
+
+from pathlib import Path
+
+_HERE = Path(__file__).parent
+
+
+def plain() -> dict[str, str]:
+    """Needs no build."""
+    return {"main.py": (_HERE / "plain.py").read_text()}
+
+
+def hosted() -> dict[str, str]:
+    """Needs the layer that is built once a run."""
+    return {
+        "main.py": (_HERE / "hosted.py").read_text(),
+        "requirements.txt": "bedrock-agentcore==1.25.0\n",
+    }
