@@ -52,9 +52,15 @@ class _Reply:
 
     def __init__(self, response: aiohttp.ClientResponse, stream_seconds_max: float) -> None:
         self._response, self._stream_seconds_max = response, stream_seconds_max
-        self._deadline = asyncio.get_running_loop().time() + stream_seconds_max
+        # One timer for the whole answer, and not a time-out for each of its pieces.
+        self._timer = asyncio.get_running_loop().call_later(stream_seconds_max, self._expire)
+        self._expired = False
         self.status = response.status
         self.headers = {k.lower(): v for k, v in response.headers.items()}
+
+    def _expire(self) -> None:
+        self._expired = True
+        self._response.close()
 
     async def chunks(self) -> AsyncIterator[bytes]:
         while chunk := await self._more():
@@ -72,17 +78,23 @@ class _Reply:
     async def _more(self) -> bytes:
         """What has come; b"" at the end."""
         try:
-            async with asyncio.timeout_at(self._deadline):
-                return await self._response.content.readany()
-        except TimeoutError:
-            raise AgentBroke(
-                f"the agent's answer took longer than {self._stream_seconds_max:.0f} s"
-            ) from None
+            data = await self._response.content.readany()
         except (aiohttp.ClientError, ConnectionError) as error:
-            raise AgentBroke("the agent broke off in the middle of its answer") from error
+            raise self._broke() from error
+        if not data and self._expired:
+            raise self._broke()
+        return data
+
+    def _broke(self) -> AgentBroke:
+        if self._expired:
+            return AgentBroke(
+                f"the agent's answer took longer than {self._stream_seconds_max:.0f} s"
+            )
+        return AgentBroke("the agent broke off in the middle of its answer")
 
     def close(self) -> None:
         """A response read to its end has given its connection back; any other is cut off."""
+        self._timer.cancel()
         self._response.close()
 
 

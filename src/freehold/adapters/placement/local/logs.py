@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import time
 from collections.abc import AsyncIterator
@@ -10,6 +11,9 @@ from pathlib import Path
 from freehold.kernel.clock import now
 
 _READ_BYTES = 65536
+_READS_MAX = 32
+_PIPE_BYTES = 1 << 20
+_PAUSE_SECONDS = 0.05
 _LINE_BYTES_MAX = 16384
 
 
@@ -24,6 +28,7 @@ class SessionLog:
         self._half_max = bytes_max // 2
         self._partial = b""
         self._news = asyncio.Event()
+        self._pause: asyncio.TimerHandle | None = None
         self.opened = False
         self.ended = False
 
@@ -34,14 +39,28 @@ class SessionLog:
         self._reading = os.open(self._fifo, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         self._file = self.path.open("ab", buffering=0)
         self._size = self.path.stat().st_size
-        asyncio.get_running_loop().add_reader(self._reading, self._drain)
+        with contextlib.suppress(OSError):  # beyond what this user may: then the kernel's default
+            fcntl.fcntl(self._reading, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        self._await_output()
         self.opened = True
+
+    def _await_output(self) -> None:
+        asyncio.get_running_loop().add_reader(self._reading, self._take_and_pause)
+
+    def _take_and_pause(self) -> None:
+        """A chatty agent wakes us a few times a second and not at every line; the pipe holds on."""
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._reading)
+        self.take_what_is_there()
+        self._pause = loop.call_later(_PAUSE_SECONDS, self._await_output)
 
     def close(self) -> None:
         """Take what is left, then let go. Wakes readers for the last time."""
         if self.ended or not self.opened:
             return
         asyncio.get_running_loop().remove_reader(self._reading)
+        if self._pause is not None:
+            self._pause.cancel()
         self.take_what_is_there()
         if self._partial:
             self._write(b"\n")
@@ -56,8 +75,9 @@ class SessionLog:
 
     def take_what_is_there(self) -> None:
         """Now, and not when the loop comes to it: an agent's last words, before they are quoted."""
-        while self._drain():
-            pass
+        for _ in range(_READS_MAX):
+            if not self._drain():
+                return
 
     def _drain(self) -> bool:
         try:
