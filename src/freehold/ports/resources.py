@@ -107,6 +107,9 @@ class Resources(Protocol):
     ) -> Page[Resource]:
         """Oldest first. `name` filters exactly."""
 
+    async def in_status(self, kind: ResourceKind, statuses: frozenset[str]) -> list[Resource]:
+        """Of every tenant, oldest first: for what the platform takes up again after a crash."""
+
     async def list_versions(
         self,
         tenant: str,

@@ -80,6 +80,7 @@ async def node(around: Surroundings) -> None:
         stack.push_async_callback(server.close)
         await jobs.start()
         stack.push_async_callback(jobs.close)
+        await builds.take_up(jobs)
         around.say_ready()
         await stopped.wait()
 

@@ -71,6 +71,11 @@ PAGE_OF_NAME = " AND name = %(name)s"
 PAGE_AFTER = " AND (created_at, parent, id) > (%(after_time)s, %(after_parent)s, %(after_id)s)"
 PAGE_END = " ORDER BY created_at, parent, id LIMIT %(limit)s"
 
+IN_STATUS = _statement("""
+SELECT <columns> FROM resources
+WHERE kind = %(kind)s AND status = ANY(%(statuses)s) ORDER BY created_at, id
+""")
+
 LIST_VERSIONS = _statement("""
 SELECT <columns> FROM resource_history
 WHERE <key> AND id = %(id)s AND (%(before)s::bigint IS NULL OR version < %(before)s)

@@ -134,6 +134,12 @@ class PostgresResources:
             return Page(items)
         return Page(items[:count], rules.page_token(items[count - 1]))
 
+    async def in_status(self, kind: ResourceKind, statuses: frozenset[str]) -> list[Resource]:
+        values = {"kind": kind.name, "statuses": sorted(statuses)}
+        async with self._connection(None) as connection:
+            rows = await connection.execute(statements.IN_STATUS, values)
+            return [resource(row) async for row in rows]
+
     async def list_versions(
         self,
         tenant: str,

@@ -64,9 +64,12 @@ class SessionList(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class CostView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Of `sessions`, `unmeasured` are not in the sums, which are null when nothing is."""
+
     key: str
     name: str
     sessions: int
+    unmeasured: int
     invocations: int
     cpu_seconds: float | None
     memory_gb_seconds: float | None
@@ -74,7 +77,7 @@ class CostView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class CostReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """`total` sums what was measured; `unmeasured` counts the rows that were not."""
+    """`total` sums what was measured; `unmeasured` counts the sessions that were not."""
 
     currency: str
     since: datetime
@@ -246,7 +249,7 @@ class _Own:
             by=params["by"],
             rows=views,
             total=round(sum(v.cost or 0.0 for v in views), 9),
-            unmeasured=sum(v.cost is None for v in views),
+            unmeasured=sum(v.unmeasured for v in views),
             prices=self._prices,
         )
 

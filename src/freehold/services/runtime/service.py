@@ -17,7 +17,7 @@ from freehold.kernel.errors import (
     ValidationFailed,
 )
 from freehold.kernel.pages import Page
-from freehold.ports.jobs import Jobs
+from freehold.ports.jobs import Jobs, JobState
 from freehold.ports.placement import Placement
 from freehold.ports.resources import Document, Idempotency, Resource, Resources
 from freehold.ports.secrets import Sealer
@@ -37,6 +37,7 @@ from freehold.services.runtime.ports import BuildRefused, RuntimeBuilder
 log = logging.getLogger(__name__)
 
 BUILD_JOB = "runtime-build"
+_BUILDING = ("CREATING", "UPDATING")
 _DEPLOYMENTS_MAX = 10_000
 _ENVIRONMENT_BYTES_MAX = 4096 * 50
 
@@ -78,7 +79,7 @@ class RuntimeService:
         )  # fmt: skip
         if runtime.status == "CREATING":  # also a repeat after a crash in between
             await self._create_default_endpoint(runtime)
-            await self._enqueue_build(runtime)
+            await _enqueue_build(self._jobs, runtime)
         return runtime
 
     async def _create_default_endpoint(self, runtime: Resource) -> None:
@@ -97,7 +98,7 @@ class RuntimeService:
             tenant, RUNTIME, runtime_id, lambda _: document, status="UPDATING", new_version=True,
             idempotency=_idempotency("UpdateAgentRuntime", params),
         )  # fmt: skip
-        await self._enqueue_build(runtime)
+        await _enqueue_build(self._jobs, runtime)
         return runtime
 
     async def get(self, tenant: str, runtime_id: str, version: int | None = None) -> Resource:
@@ -153,15 +154,6 @@ class RuntimeService:
             raise ValidationFailed("environmentVariables: more than 200 KB in all")
         sealed = self._sealer.seal(plain, context=_environment_context(tenant, runtime_id))
         document["_environment"] = base64.b64encode(sealed).decode()
-
-    # -- builds
-
-    async def _enqueue_build(self, runtime: Resource) -> None:
-        await self._jobs.enqueue(
-            BUILD_JOB,
-            {"tenant": runtime.tenant, "runtime_id": runtime.id, "version": runtime.version},
-            id=f"{BUILD_JOB}-{runtime.tenant}-{runtime.id}-{runtime.version}",
-        )
 
     # -- endpoints
 
@@ -297,7 +289,7 @@ class RuntimeBuilds:
             runtime = await self._resources.get(tenant, RUNTIME, runtime_id, version=version)
         except NotFound:
             return
-        if runtime.status not in ("CREATING", "UPDATING"):
+        if runtime.status not in _BUILDING:
             return
         try:
             built = await self._builder.build(tenant, runtime.document, f"{runtime_id}-{version}")
@@ -317,6 +309,16 @@ class RuntimeBuilds:
             await self._succeeded(runtime, document)
         except NotFound:
             log.info("runtime %s was deleted while it was built", runtime_id)
+
+    async def take_up(self, jobs: Jobs) -> None:
+        """What a crash left between the row and its job, or a job that gave up: after a restart."""
+        for runtime in await self._resources.in_status(RUNTIME, frozenset(_BUILDING)):
+            job = await jobs.get(_build_job_id(runtime))
+            if job is None:
+                await _enqueue_build(jobs, runtime)
+            elif job.state is JobState.FAILED:
+                reason = f"the build could not be carried out ({job.error}); update to try again"
+                await self._failed(runtime, reason)
 
     async def _succeeded(self, runtime: Resource, document: Document) -> None:
         """READY comes last: who sees it may invoke at once."""
@@ -364,6 +366,15 @@ class RuntimeBuilds:
             )  # fmt: skip
         except NotFound:
             log.info("runtime %s was deleted while it was built", runtime.id)
+
+
+def _build_job_id(runtime: Resource) -> str:
+    return f"{BUILD_JOB}-{runtime.tenant}-{runtime.id}-{runtime.version}"
+
+
+async def _enqueue_build(jobs: Jobs, runtime: Resource) -> None:
+    payload = {"tenant": runtime.tenant, "runtime_id": runtime.id, "version": runtime.version}
+    await jobs.enqueue(BUILD_JOB, payload, id=_build_job_id(runtime))
 
 
 def _environment_context(tenant: str, runtime_id: str) -> str:

@@ -22,6 +22,7 @@ class CostRow(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     name: str
     sessions: int
+    unmeasured: int
     invocations: int
     cpu_seconds: float | None
     memory_gb_seconds: float | None
@@ -155,19 +156,18 @@ class SessionStore:
         return Page(records[:limit], encode_token(last.started_at.isoformat(), last.sandbox_id))
 
     async def costs(self, tenant: str, *, by: str, since: datetime) -> list[CostRow]:
-        """Sums over sessions that were used since then. None where any was not measured; of one
-        that is just starting nothing is known yet, and that is no lack.
+        """Sums over sessions that were used since then, and how many of them were not measured.
+        None where none was. Of one that is just starting nothing is known yet: that is no lack.
         """
         key, name = _COST_KEYS[by]
         async with self._database.connection() as connection:
             rows = await connection.execute(
-                f"""select {key}, {name}, count(*), sum(invocations)::bigint,
-                      case when bool_and(cpu_seconds is not null or status = 'STARTING')
-                           then coalesce(sum(cpu_seconds), 0) end,
-                      case when bool_and(memory_gb_seconds is not null or status = 'STARTING')
-                           then coalesce(sum(memory_gb_seconds), 0) end
+                f"""select {key}, {name}, count(*),
+                      count(*) filter (where status <> 'STARTING' and
+                                       (cpu_seconds is null or memory_gb_seconds is null)),
+                      sum(invocations)::bigint, sum(cpu_seconds), sum(memory_gb_seconds)
                     from sessions where tenant = %s and last_used_at >= %s
-                    group by 1 order by 5 desc nulls last, 1 limit 1000""",  # noqa: S608
+                    group by 1 order by 6 desc nulls last, 1 limit 1000""",  # noqa: S608
                 (tenant, since),
             )
             return [
