@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import hypothesis  # noqa: F401 - else its plugin imports it at the very end: see CPython #106905
 import psycopg
 import pytest
 from psycopg import sql
@@ -16,7 +17,8 @@ from freehold.adapters.postgres.embedded import EmbeddedPostgres
 from freehold.adapters.postgres.migrations import components_under, migrate
 from freehold.adapters.postgres.pool import PostgresDatabase
 from freehold.testing.scripted_model import MODEL_NAME
-from running import MODEL_KEY, RunningPlatform, ServedModel
+from running import RunningPlatform
+from served_model import MODEL_KEY, ServedModel
 
 # As root PostgreSQL needs an unprivileged user; tests make none on the machine.
 SERVER_USER = "nobody" if os.geteuid() == 0 else None

@@ -9,11 +9,10 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 import uuid
 import zipfile
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -33,7 +32,6 @@ from freehold.adapters.secrets.envelope import EnvelopeSealer
 from freehold.adapters.secrets.keyring import Keyring
 from freehold.services.identity.model import NewAccessKey
 from freehold.services.identity.service import AccessKeyService
-from freehold.testing.scripted_model import ScriptedModel
 
 T = TypeVar("T")
 
@@ -42,7 +40,6 @@ READY_SECONDS_MAX = 180
 PYTHON = f"PYTHON_3_{sys.version_info.minor}"
 
 
-MODEL_KEY = "sk-the-key-that-no-session-sees"
 _NOT_INHERITED = ("AWS_", "FREEHOLD_", "OPENAI_", "ANTHROPIC_")
 SETTLED = frozenset({"READY", "CREATE_FAILED", "UPDATE_FAILED"})
 
@@ -379,48 +376,6 @@ def _objects(answer: urllib3.BaseHTTPResponse) -> Iterator[dict[str, Any]]:
 
 def _json(body: Any) -> bytes:
     return json.dumps(body).encode()
-
-
-class ServedModel:
-    """The scripted model in a thread of its own, for tests that are not asynchronous."""
-
-    def __init__(self) -> None:
-        self.model = ScriptedModel(before_piece=self._before_piece)
-        self._gate: asyncio.Event | None = None
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-
-    def __enter__(self) -> "ServedModel":
-        self._thread.start()
-        self._run(self.model.__aenter__())
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._run(self.model.__aexit__(None, None, None))
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
-        self._loop.close()
-
-    @contextlib.contextmanager
-    def held(self) -> Iterator[Callable[[], None]]:
-        """Inside, an answer stops after its first piece, until what this gives is called."""
-        gate = self._gate = asyncio.Event()
-
-        def release() -> None:
-            self._loop.call_soon_threadsafe(gate.set)
-
-        try:
-            yield release
-        finally:
-            self._gate = None
-            release()
-
-    async def _before_piece(self, number: int) -> None:
-        if number > 0 and self._gate is not None:
-            await self._gate.wait()
-
-    def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(20)
 
 
 def new_session() -> str:

@@ -198,6 +198,11 @@ def _check(settings: Settings) -> None:
         raise SettingsError(
             "the process tier isolates nothing: say --allow-process-tier to use it all the same"
         )
+    if settings.session_idle_seconds > settings.session_lifetime_seconds:
+        raise SettingsError(
+            f"{variable('session_idle_seconds')}={settings.session_idle_seconds}: must not exceed "
+            f"{variable('session_lifetime_seconds')}={settings.session_lifetime_seconds}"
+        )
     if (settings.s3_endpoint is None) != (settings.s3_bucket is None):
         raise SettingsError("s3_endpoint and s3_bucket go together")
 

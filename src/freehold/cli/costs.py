@@ -57,7 +57,7 @@ def costs(platform: Platform, by: str, since: str) -> None:
         ],
     )
     if report.get("unmeasured"):
-        output.note("A dash was not measured, and is not in the total.")
+        output.note(f"{report['unmeasured']} sessions could not be measured: not in these sums.")
     output.say("")
     output.say(f"Total {number(report['total'], 6)} {currency} since {when(report['since'])}.")
 

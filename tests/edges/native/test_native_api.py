@@ -161,7 +161,6 @@ def test_a_wrong_signature_is_refused(platform: RunningPlatform) -> None:
         ("/runtimes/x/logs", {"follow": "yes"}, "true or false"),
         ("/costs", {"by": "moon"}, "agent, session, user"),
         ("/costs", {"since": "yesterday"}, "ISO 8601"),
-        ("/costs", {"since": "0001-01-01T00:00:00+14:00"}, "since"),
         ("/costs", {"since": "999999d"}, "since"),
         ("/health", {"verbose": "true"}, "unknown parameter verbose"),
     ],

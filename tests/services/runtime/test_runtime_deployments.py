@@ -125,6 +125,30 @@ def test_a_client_token_makes_a_repeat_harmless(control: Any, request_: dict[str
     assert refused.kind == "ConflictException"
 
 
+def test_a_repeated_update_makes_one_version(platform: RunningPlatform) -> None:
+    agent = platform.deploy(version(1))
+    asked = {
+        "agentRuntimeId": agent.id,
+        "agentRuntimeArtifact": platform.upload(version(2), name="two"),
+        "clientToken": token(),
+        **platform.common(),
+    }
+    first = agent.control.update_agent_runtime(**asked)
+    agent.settle()
+    again = agent.control.update_agent_runtime(**asked)
+    assert first["agentRuntimeVersion"] == again["agentRuntimeVersion"] == "2"
+    assert again["status"] == "READY"
+    refused = refusal(lambda: agent.control.update_agent_runtime(**{**asked, "description": "x"}))
+    assert refused.kind == "ConflictException"
+
+
+def test_a_repeated_endpoint_is_the_same_one(plain: Agent) -> None:
+    asked = {"agentRuntimeId": plain.id, "name": "repeated", "clientToken": token()}
+    create = plain.control.create_agent_runtime_endpoint
+    assert create(**asked)["createdAt"] == create(**asked)["createdAt"]
+    assert refusal(lambda: create(**{**asked, "name": "other"})).kind == "ConflictException"
+
+
 def test_a_taken_name_is_a_conflict(control: Any, request_: dict[str, Any]) -> None:
     control.create_agent_runtime(**request_)
     refused = refusal(lambda: control.create_agent_runtime(**request_))
@@ -282,149 +306,3 @@ def test_what_an_endpoint_cannot_be_is_refused(versions: Agent) -> None:
         lambda: control.delete_agent_runtime_endpoint(agentRuntimeId=id, endpointName="DEFAULT")
     )
     assert kept.kind == "ConflictException"
-
-
-# -- what is wrong with a bundle
-
-
-def failed(agent: Agent) -> str:
-    """The reason, which the DEFAULT endpoint and an invocation give as well."""
-    status, reason = agent.settle()
-    assert status == "CREATE_FAILED"
-    endpoint = agent.control.get_agent_runtime_endpoint(
-        agentRuntimeId=agent.id, endpointName="DEFAULT"
-    )
-    assert (endpoint["status"], endpoint["failureReason"]) == (status, reason)
-    assert "liveVersion" not in endpoint
-    refused = agent.refusal()
-    assert refused.code == "ConflictException"
-    assert reason in refused.message
-    return reason
-
-
-def test_a_requirement_that_does_not_exist_fails_with_pips_own_words(
-    platform: RunningPlatform,
-) -> None:
-    agent = platform.create({**agents.plain(), "requirements.txt": "bedrock-agentcore==0.0.0.1\n"})
-    reason = failed(agent)
-    assert "requirements.txt could not be installed" in reason
-    assert "ERROR" in reason
-    assert "bedrock-agentcore==0.0.0.1" in reason
-    log = [line["line"] for line in platform.lines(f"/runtimes/{agent.id}/logs", build="true")]
-    assert any("bedrock-agentcore==0.0.0.1" in line for line in log)
-
-
-def test_a_bundle_that_is_no_zip_fails(platform: RunningPlatform) -> None:
-    artifact = platform.upload(agents.plain(), name="broken")
-    where = artifact["codeConfiguration"]["code"]["s3"]
-    s3 = platform.client("s3")
-    s3.put_object(Bucket=where["bucket"], Key=where["prefix"], Body=b"no zip at all")
-    reason = failed(created(platform, artifact))
-    assert "zip" in reason
-
-
-def test_a_missing_object_and_a_missing_bucket_fail(platform: RunningPlatform) -> None:
-    artifact = platform.upload(agents.plain(), name="gone")
-    artifact["codeConfiguration"]["code"]["s3"]["prefix"] = "nothing.zip"
-    assert "nothing.zip" in failed(created(platform, artifact))
-    artifact["codeConfiguration"]["code"]["s3"]["bucket"] = "no-such-bucket"
-    assert "no-such-bucket" in failed(created(platform, artifact))
-
-
-def test_an_entry_point_that_is_not_in_the_bundle_fails(platform: RunningPlatform) -> None:
-    agent = platform.create(agents.plain(), entry_point=("other.py",))
-    assert "other.py" in failed(agent)
-
-
-def test_an_absent_interpreter_fails_and_names_those_that_are_there(
-    platform: RunningPlatform,
-) -> None:
-    known = [f"PYTHON_3_{minor}" for minor in range(10, 15)]
-    reasons = {}
-    for name in known:
-        agent = platform.create(agents.plain(), runtime=name)
-        status, reason = agent.settle()
-        reasons[name] = "" if status == "READY" else reason
-    there = [name for name in known if not reasons[name]]
-    assert PYTHON in there
-    for name, reason in reasons.items():
-        if reason:
-            assert name in reason
-            assert all(other in reason for other in there)
-
-
-def created(platform: RunningPlatform, artifact: dict[str, Any]) -> Agent:
-    control = platform.client("bedrock-agentcore-control")
-    made = control.create_agent_runtime(
-        agentRuntimeName=f"made_{uuid.uuid4().hex[:8]}", agentRuntimeArtifact=artifact,
-        **platform.common(),
-    )  # fmt: skip
-    return Agent(platform, made["agentRuntimeId"], made["agentRuntimeArn"])
-
-
-# -- what is not there yet
-
-_JWT = {"customJWTAuthorizer": {"discoveryUrl": "https://x.test/.well-known/openid-configuration"}}
-_SUBNETS = {"securityGroups": ["sg-12345678"], "subnets": ["subnet-12345678"]}
-_IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/agent:1"
-
-
-@pytest.mark.parametrize(
-    ("member", "value", "words"),
-    [
-        ("authorizerConfiguration", _JWT, "JWT"),
-        (
-            "agentRuntimeArtifact",
-            {"containerConfiguration": {"containerUri": _IMAGE}},
-            "container images",
-        ),
-        ("protocolConfiguration", {"serverProtocol": "MCP"}, "MCP"),
-        ("protocolConfiguration", {"serverProtocol": "A2A"}, "A2A"),
-        ("protocolConfiguration", {"serverProtocol": "AGUI"}, "AGUI"),
-        ("protocolConfiguration", {"serverProtocol": "HTTP", "port": 9000}, "port"),
-        ("protocolConfiguration", {"serverProtocol": "HTTP", "path": "/other"}, "path"),
-        (
-            "networkConfiguration",
-            {"networkMode": "VPC", "networkModeConfig": _SUBNETS},
-            "VPC",
-        ),
-        (
-            "filesystemConfigurations",
-            [{"sessionStorage": {"mountPath": "/mnt/x"}}],
-            "file systems",
-        ),
-        ("allowedPorts", [{"port": 9001}], "session URLs"),
-        ("resourceConfigurations", [{"minimumMemoryInMiB": 1_000_000}], "MiB"),
-        ("requestHeaderConfiguration", {"requestHeaderAllowlist": ["Host"]}, "Host"),
-        ("requestHeaderConfiguration", {"requestHeaderAllowlist": ["X-Amz-Date"]}, "X-Amz-Date"),
-        (
-            "lifecycleConfiguration",
-            {"idleRuntimeSessionTimeout": 600, "maxLifetime": 300},
-            "maxLifetime",
-        ),
-        ("environmentVariables", {"A=B": "x"}, "A=B"),
-    ],
-)
-def test_what_is_not_available_is_refused_by_name(
-    control: Any, request_: dict[str, Any], plain: Agent, member: str, value: Any, words: str
-) -> None:
-    refused = refusal(lambda: control.create_agent_runtime(**{**request_, member: value}))
-    assert refused.kind == "ValidationException"
-    assert member.partition(".")[0] in refused.message
-    assert words in refused.message
-    changed = {k: v for k, v in request_.items() if k != "agentRuntimeName"}
-    refused = refusal(
-        lambda: control.update_agent_runtime(agentRuntimeId=plain.id, **{**changed, member: value})
-    )
-    assert words in refused.message
-    listed = control.get_paginator("list_agent_runtimes").paginate()
-    names = [r["agentRuntimeName"] for page in listed for r in page["agentRuntimes"]]
-    assert request_["agentRuntimeName"] not in names
-
-
-def test_deleting_one_version_is_refused_by_name(plain: Agent) -> None:
-    refused = refusal(
-        lambda: plain.control.delete_agent_runtime(agentRuntimeId=plain.id, agentRuntimeVersion="1")
-    )
-    assert refused.code == "ValidationException"
-    assert "agentRuntimeVersion" in refused.message

@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from freehold.testing.scripted_model import MODEL_NAME
-from running import MODEL_KEY, Agent, RunningPlatform, ServedModel, events_of, new_session, refusal
+from running import Agent, RunningPlatform, events_of, new_session, refusal
+from served_model import MODEL_KEY, ServedModel
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -106,14 +106,41 @@ def rows(platform: RunningPlatform, by: str) -> dict[str, Any]:
     assert report["by"] == by
     assert report["currency"] == "USD"
     prices = report["prices"]
-    for row in report["rows"]:
+    counted = [row for row in report["rows"] if row["sessions"] > row["unmeasured"]]
+    for row in counted:
         assert row["cost"] == pytest.approx(
             row["cpuSeconds"] / 3600 * prices["vcpuHour"]
             + row["memoryGbSeconds"] / 3600 * prices["gbHour"],
             abs=1e-8,
         )
-    assert report["total"] == pytest.approx(sum(row["cost"] for row in report["rows"]), abs=1e-6)
+    assert report["total"] == pytest.approx(sum(row["cost"] for row in counted), abs=1e-6)
+    assert report["unmeasured"] == sum(row["unmeasured"] for row in report["rows"])
     return {row["key"]: row for row in report["rows"]}
+
+
+def test_what_cannot_be_measured_says_so_and_is_never_zero(
+    platform: RunningPlatform, hosted: Any
+) -> None:
+    """The process tier has no cgroup of its own."""
+    agent = platform.deploy(
+        agents.hosted(), tags={"freehold:tier": "process"}, environmentVariables={"KIND": "sync"}
+    )
+    weak, strong = new_session(), new_session()
+    agent.invoke({}, weak)
+    agent.stop(weak)
+    record = platform.session(weak)
+    if record["metering"] == "measured":
+        pytest.skip("here it has one")
+    assert record["cpuSeconds"] is record["memoryGbSeconds"] is record["cost"] is None
+    row = rows(platform, "agent")[agent.id]
+    assert (row["sessions"], row["unmeasured"], row["cost"]) == (1, 1, None)
+    agent.control.untag_resource(resourceArn=agent.arn, tagKeys=["freehold:tier"])
+    agent.invoke({}, strong)
+    agent.stop(strong)
+    row = rows(platform, "agent")[agent.id]
+    assert (row["sessions"], row["unmeasured"]) == (2, 1)
+    assert row["cost"] > 0
+    agent.delete()
 
 
 def test_costs_are_of_what_was_used_since(metered: Agent) -> None:
