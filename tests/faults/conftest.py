@@ -10,14 +10,15 @@ import agents
 from running import Agent
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def make_platform(open_directory: Path) -> Iterator[MakePlatform]:
     """Started, with a state directory of its own; stopped at the end if it still runs."""
     made: list[FaultyPlatform] = []
 
-    def make(*arguments: str, name: str = "faulty", **settings: object) -> FaultyPlatform:
-        state = open_directory / f"{name}-{len(list(open_directory.iterdir()))}"
-        platform = FaultyPlatform(state, *arguments, **{"metering_seconds": 0.5, **settings})
+    def make(name: str, *arguments: str, **settings: object) -> FaultyPlatform:
+        platform = FaultyPlatform(
+            open_directory / f"fault-{name}", *arguments, **{"metering_seconds": 0.5, **settings}
+        )
         made.append(platform)
         platform.start()
         return platform
@@ -25,15 +26,31 @@ def make_platform(open_directory: Path) -> Iterator[MakePlatform]:
     yield make
     for platform in made:
         if platform.process is not None and platform.process.poll() is None:
-            platform.stop()
+            assert platform.stop() == 0
         assert platform.remains() == []
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def faulty(make_platform: MakePlatform) -> FaultyPlatform:
-    return make_platform()
+    """Tests leave it as they found it, in all that matters."""
+    return make_platform("any")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def victim(faulty: FaultyPlatform) -> Agent:
     return faulty.deploy(agents.plain(), name="victim")
+
+
+@pytest.fixture
+def quiet(faulty: FaultyPlatform, victim: Agent) -> FaultyPlatform:
+    """`faulty` without the sessions of earlier tests."""
+    for row in faulty.sessions(status="live", limit=100):
+        Agent(faulty, row["runtimeId"], row["runtimeId"]).stop(row["sessionId"])
+    assert faulty.session_directories() == []
+    return faulty
+
+
+@pytest.fixture(scope="session")
+def drowsy(make_platform: MakePlatform) -> Agent:
+    """Of a platform whose sessions are idle after a second."""
+    return make_platform("drowsy", session_idle_seconds=1).deploy(agents.plain())

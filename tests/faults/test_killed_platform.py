@@ -13,13 +13,18 @@ from running import Agent, new_session, together, until
 
 pytestmark = pytest.mark.timeout(300)
 
+LOST = "lost: the platform was stopped without warning"
 EVERYTHING = ("up", "node", "api", "postgres")
 
 
+@pytest.fixture(scope="module")
+def platform(make_platform: MakePlatform) -> FaultyPlatform:
+    return make_platform("killed")
+
+
 def test_when_the_supervisor_is_killed_its_processes_end_and_the_next_one_begins_clean(
-    make_platform: MakePlatform,
+    platform: FaultyPlatform,
 ) -> None:
-    platform = make_platform(name="headless")
     agent = platform.deploy(agents.plain())
     session = new_session()
     agent.invoke({"do": "tell", "text": "before"}, session)
@@ -36,13 +41,9 @@ def test_when_the_supervisor_is_killed_its_processes_end_and_the_next_one_begins
     assert platform.session_directories() == [rows[0]["sandboxId"]]
 
 
-LOST = "lost: the platform was stopped without warning"
-
-
 def test_after_the_death_of_everything_sessions_are_found_and_go_on(
-    make_platform: MakePlatform,
+    platform: FaultyPlatform,
 ) -> None:
-    platform = make_platform(name="dead")
     agent = platform.deploy(agents.plain(), tags={"kept": "yes"})
     sessions = [new_session() for _ in range(4)]
     together(
@@ -92,24 +93,23 @@ def _end_sandbox_of(platform: FaultyPlatform, sandbox_id: str) -> None:
 
 
 def test_a_build_that_was_cut_off_is_finished_by_the_next_node(
-    make_platform: MakePlatform,
+    faulty: FaultyPlatform,
 ) -> None:
-    platform = make_platform(name="builder")
     many = {f"package/module_{n}.py": "def f(a, b):\n    return a + b\n" * 40 for n in range(800)}
-    agent = platform.create({**agents.plain(), **many})  # whose compilation takes seconds
-    records = platform.state / "sandboxes" / "container" / "records"
+    agent = faulty.create({**agents.plain(), **many})  # whose compilation takes seconds
+    records = faulty.state / "sandboxes" / "container" / "records"
     until(lambda: list(records.glob("*.json")), every=0.01)
-    (node,) = platform.pids("node")
-    platform.kill("node")
+    (node,) = faulty.pids("node")
+    faulty.kill("node")
     assert agent.control.get_agent_runtime(agentRuntimeId=agent.id)["status"] == "CREATING"
-    platform.replaced("node", node)
+    faulty.replaced("node", node)
     assert agent.settle() == ("READY", "")
     assert agent.invoke()["boot"]
 
 
 def test_a_start_that_was_killed_is_no_obstacle_for_the_next(open_directory: Path) -> None:
     """Wherever it was: the first ones are killed while they make the database."""
-    platform = FaultyPlatform(open_directory / "cut-off")
+    platform = FaultyPlatform(open_directory / "fault-cut-off")
     for moment in (0.3, 0.6, 0.9, 1.2, 1.5, 1.8):
         platform.launch()
         time.sleep(moment)  # the moment of the blow is what varies here

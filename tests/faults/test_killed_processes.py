@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
-from fault_ground import FaultyPlatform, MakePlatform
+from fault_ground import FaultyPlatform
 
-import agents
 from running import Agent, events_of, new_session, together, until
 
 pytestmark = pytest.mark.timeout(300)
@@ -96,19 +95,20 @@ def test_sessions_outlive_the_node(faulty: FaultyPlatform, victim: Agent, live: 
     assert any("came back" in line for line in victim.log(live))
 
 
-def test_a_session_that_streams_is_not_idle_for_a_new_node(make_platform: MakePlatform) -> None:
+def test_a_session_that_streams_is_not_idle_for_a_new_node(drowsy: Agent) -> None:
     """The worker tells the new node what it uses."""
-    hasty = make_platform(name="hasty", session_idle_seconds=2)
-    agent = hasty.deploy(agents.plain())
-    stream = Stream(agent, new_session())
-    (node,) = hasty.pids("node")
-    hasty.kill("node")
-    hasty.replaced("node", node)
+    platform = drowsy.platform
+    assert isinstance(platform, FaultyPlatform)
+    session = new_session()
+    stream = Stream(drowsy, session)
+    (node,) = platform.pids("node")
+    platform.kill("node")
+    platform.replaced("node", node)
     began = time.monotonic()
-    while time.monotonic() < began + 4:  # twice as long as an idle session lives
+    while time.monotonic() < began + 3:  # three times as long as an idle session lives
         stream.goes_on()
     stream.close()
-    until(lambda: hasty.session_directories() == [])
+    assert platform.ended(session) == "idle for 1 s"
 
 
 def test_starts_go_on_when_the_node_is_killed(faulty: FaultyPlatform, victim: Agent) -> None:

@@ -11,7 +11,7 @@ import pytest
 from fault_ground import FaultyPlatform, MakePlatform
 
 import agents
-from running import Agent, new_session, refusal, until
+from running import Agent, new_session, refusal
 
 T = TypeVar("T")
 
@@ -49,33 +49,43 @@ def stopped(platform: FaultyPlatform, agent: Agent, sessions: list[str]) -> None
     assert platform.sessions(status="live") == []
 
 
-def test_forty_sessions_at_once(faulty: FaultyPlatform, victim: Agent) -> None:
+def test_forty_sessions_at_once(quiet: FaultyPlatform, victim: Agent) -> None:
     sessions = asked_and_answered(victim, 40)
-    stopped(faulty, victim, sessions)
+    stopped(quiet, victim, sessions)
 
 
 @pytest.mark.slow
-def test_two_hundred_sessions_at_once(faulty: FaultyPlatform, victim: Agent) -> None:
+def test_two_hundred_sessions_at_once(quiet: FaultyPlatform, victim: Agent) -> None:
     sessions = asked_and_answered(victim, 200)
-    stopped(faulty, victim, sessions)
+    stopped(quiet, victim, sessions)
 
 
 @pytest.mark.slow
-def test_two_hundred_sessions_of_the_sdk_at_once(faulty: FaultyPlatform) -> None:
+def test_two_hundred_sessions_of_the_sdk_at_once(quiet: FaultyPlatform) -> None:
     """Whose time goes into the import of bedrock_agentcore, two hundred times."""
-    agent = faulty.deploy(agents.hosted(), environmentVariables={"KIND": "sync"})
+    agent = quiet.deploy(agents.hosted(), environmentVariables={"KIND": "sync"})
     sessions = [new_session() for _ in range(200)]
     began = time.monotonic()
     answers = all_at_once([lambda s=s: agent.invoke({"n": s}, s) for s in sessions])
     print(f"200 sessions of the SDK in {time.monotonic() - began:.1f} s")
     assert [answer["session"] for answer in answers] == sessions
     assert {answer["turn"] for answer in answers} == {1}
-    stopped(faulty, agent, sessions)
+    stopped(quiet, agent, sessions)
 
 
-def test_more_starts_than_may_wait_are_refused_at_once(make_platform: MakePlatform) -> None:
-    narrow = make_platform(name="narrow", starts_at_once_max=1, starts_queued_max=2)
-    agent = narrow.deploy(agents.plain())
+@pytest.fixture(scope="module")
+def tight(make_platform: MakePlatform) -> Agent:
+    """One starts, two wait; eight live."""
+    settings = {"starts_at_once_max": 1, "starts_queued_max": 2, "sessions_max": 8}
+    return make_platform("tight", **settings).deploy(agents.plain())
+
+
+def live(agent: Agent) -> list[str]:
+    return [row["sessionId"] for row in agent.platform.own("/sessions", status="live")["sessions"]]
+
+
+def test_more_starts_than_may_wait_are_refused_at_once(tight: Agent) -> None:
+    agent = tight
 
     def ask() -> str:
         began = time.monotonic()
@@ -91,25 +101,22 @@ def test_more_starts_than_may_wait_are_refused_at_once(make_platform: MakePlatfo
     assert outcomes.count("answered") >= 3, "one starts, two wait"
     assert outcomes.count("refused") >= 10
     assert agent.invoke()["boot"], "the queue is free again"
+    assert len(live(agent)) == outcomes.count("answered") + 1
 
 
-def test_the_machine_holds_no_more_sessions_than_it_is_said_to(
-    make_platform: MakePlatform,
-) -> None:
-    small = make_platform(name="small", sessions_max=2)
-    agent = small.deploy(agents.plain())
-    first, second = new_session(), new_session()
-    agent.invoke(session=first)
-    agent.invoke(session=second)
-    refused = refusal(lambda: agent.invoke())
+def test_the_machine_holds_no_more_sessions_than_it_is_said_to(tight: Agent) -> None:
+    while len(live(tight)) < 8:
+        tight.invoke()
+    refused = refusal(tight.invoke)
     assert (refused.status, refused.code) == (402, "ServiceQuotaExceededException")
-    assert agent.invoke(session=first)["boot"], "those that live go on"
-    agent.stop(second)
-    assert agent.invoke()["boot"], "and there is a place again"
+    first, second, *_ = live(tight)
+    assert tight.invoke(session=first)["boot"], "those that live go on"
+    tight.stop(second)
+    assert tight.invoke()["boot"], "and there is a place again"
 
 
 def test_two_workers_agree_on_one_sandbox_for_a_session(make_platform: MakePlatform) -> None:
-    pair = make_platform("--workers", "2", name="pair")
+    pair = make_platform("pair", "--workers", "2")
     agent = pair.deploy(agents.plain())
     assert len(pair.pids("api")) == 2
     before = {pid: _requests(pid) for pid in pair.pids("api")}
@@ -127,19 +134,3 @@ def _requests(pid: int) -> int:
     """What a process has read so far: a worker that serves nobody reads nothing."""
     counters = Path(f"/proc/{pid}/io").read_text()
     return int(counters.split("rchar: ")[1].split()[0])
-
-
-def test_lifetime_and_idle_time_end_sessions(make_platform: MakePlatform) -> None:
-    short = make_platform(name="short", session_idle_seconds=1, session_lifetime_seconds=4)
-    agent = short.deploy(agents.plain())
-    idle, used = new_session(), new_session()
-    agent.invoke(session=idle)
-    boots = set()
-    deadline = time.monotonic() + 6
-    while time.monotonic() < deadline:
-        boots.add(agent.invoke(session=used)["boot"])
-    assert len(boots) == 2, "used all the time it lives for its lifetime, and then anew"
-    reasons = [row["endReason"] for row in short.sessions(sessionId=used)]
-    assert "it reached its longest lifetime" in reasons
-    assert short.ended(idle) == "idle for 1 s"
-    until(lambda: short.session_directories() == [])

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -186,11 +187,13 @@ class EmbeddedPostgres:
         return binaries.reachable(chosen, runs_as, self._home)
 
     def _initialise(self, programs: Path, data: Path, runs_as: account.Account) -> None:
-        """Under another name until it is whole: a cut-off initdb is simply made anew."""
-        part = self._home / "data.part"
-        if part.exists():
-            shutil.rmtree(part)
-        part.mkdir(mode=0o700)
+        """Under another name until it is whole: a cut-off initdb is simply made anew.
+
+        Each time another: the initdb of a killed supervisor may still be writing to its own.
+        """
+        for left in self._home.glob("data.part*"):
+            shutil.rmtree(left, ignore_errors=True)
+        part = Path(tempfile.mkdtemp(prefix="data.part", dir=self._home))
         os.chown(part, runs_as.uid, runs_as.gid)
         options = ["--no-instructions", "--encoding=UTF8", "--locale=C", "--data-checksums"]
         if not self._durable:

@@ -13,6 +13,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,12 +47,23 @@ class Found(msgspec.Struct, frozen=True):
 class InstalledInterpreters:
     """`directory` keeps what was found, and copies. As root it must be open to other users."""
 
-    def __init__(self, directory: Path, search: tuple[Path, ...] | None = None) -> None:
-        """`search`: folders with executables, in place of the usual ones."""
+    def __init__(
+        self,
+        directory: Path,
+        search: tuple[Path, ...] | None = None,
+        *,
+        also: tuple[Path, ...] = (),
+    ) -> None:
+        """`search`: folders with executables, in place of the usual ones. `also`: executables
+        that come before all others of their version."""
         self._directory = directory
         self._search = search
+        self._also = tuple(path.resolve() for path in also)
+        self._copies: list[tuple[Found, Path]] = []
+        self._copying = threading.Lock()
 
-    def discover(self) -> dict[str, Interpreter]:
+    def discover(self, *, copying: bool = True) -> dict[str, Interpreter]:
+        """Without `copying` it is quick: what needs a copy can be run after `provide`."""
         known = self._load()
         found: dict[str, list[Found]] = {}
         fresh: dict[str, Found | None] = {}
@@ -64,12 +76,30 @@ class InstalledInterpreters:
         if fresh != known:
             self._save(fresh)
         wanted = [name for name in (*PYTHONS, *NODES) if name in found]
-        return {name: self._made_visible(_best(found[name])) for name in wanted}
+        best = (max(found[name], key=self._merit) for name in wanted)
+        visible = {each.name: self._made_visible(each) for each in best}
+        if copying:
+            for each in visible.values():
+                self.provide(each.executable)
+        return visible
+
+    def provide(self, executable: str) -> None:
+        """Makes the copy that an interpreter needs to be seen. Takes a second or so, once."""
+        with self._copying:
+            for found, target in self._copies:
+                if found.executable == executable and not target.is_dir():
+                    self._copy(found, target)
+
+    def _merit(self, found: Found) -> tuple[bool, bool, bool, list[int]]:
+        version = [int(part) for part in found.version.split(".")]
+        asked_for = Path(found.executable) in self._also
+        return (asked_for, _open_to_all(Path(found.prefix)), found.prefix == "/usr", version)
 
     def _candidates(self) -> Iterator[Path]:
         """Real paths, each once."""
         names = [f"python3.{minor}" for minor in range(10, 15)] + ["node"]
-        seen = set()
+        seen = {path for path in self._also if os.access(path, os.X_OK)}
+        yield from seen
         for folder in self._search if self._search is not None else _usual_folders():
             for name in names:
                 path = folder / name
@@ -89,11 +119,15 @@ class InstalledInterpreters:
         return Interpreter(found.name, found.version, found.executable, mounts)
 
     def _staged(self, found: Found) -> Path:
-        """A trimmed copy. Mounted where the original is, so that paths compiled into it hold."""
+        """Where the copy is, or is going to be. Mounted where the original is, so that paths
+        compiled into it hold."""
         kind = hashlib.sha256(found.prefix.encode()).hexdigest()[:8]
         target = self._directory / f"{found.name.lower()}-{found.version}-{kind}"
-        if target.is_dir():
-            return target
+        self._copies.append((found, target))
+        return target
+
+    def _copy(self, found: Found, target: Path) -> None:
+        """Trimmed."""
         self._directory.mkdir(parents=True, exist_ok=True)
         self._directory.chmod(0o711)
         fresh = Path(tempfile.mkdtemp(dir=self._directory, prefix="new-"))
@@ -104,7 +138,6 @@ class InstalledInterpreters:
             fresh.rename(target)
         except OSError:  # another process of ours was faster
             shutil.rmtree(fresh)
-        return target
 
     def _load(self) -> dict[str, Found | None]:
         try:
@@ -146,7 +179,7 @@ def _identity(executable: Path) -> str:
 
 def _asked(executable: Path) -> Found | None:
     """None when it does not run, or is of no version that an agent can ask for."""
-    is_node = executable.name == "node"
+    is_node = executable.name.startswith("node")
     question = ["--version"] if is_node else ["-I", "-S", "-c", _PYTHON_SAYS]
     try:
         answer = subprocess.run(
@@ -170,14 +203,6 @@ def _asked(executable: Path) -> Found | None:
     if name not in PYTHONS + NODES:
         return None
     return Found(name, version, str(executable), prefix)
-
-
-def _best(candidates: list[Found]) -> Found:
-    def merit(found: Found) -> tuple[bool, bool, list[int]]:
-        version = [int(part) for part in found.version.split(".")]
-        return (_open_to_all(Path(found.prefix)), found.prefix == "/usr", version)
-
-    return max(candidates, key=merit)
 
 
 def _open_to_all(prefix: Path) -> bool:

@@ -39,8 +39,9 @@ class _NodeLost(Unavailable):
 class _Held:
     """A lease this worker has from the node, and how it is used here."""
 
-    def __init__(self, lease: Lease) -> None:
+    def __init__(self, lease: Lease, *, linger_seconds: float) -> None:
         self.lease = lease
+        self.linger_seconds = linger_seconds
         self.users = 0
         self.used_at = time.monotonic()
         self.invocations = 0
@@ -213,9 +214,10 @@ class LocalPlacement:
 
     async def _ask_for_lease(self, launch: Launch) -> _Held:
         lease: Lease = await self._ask(wire.Acquire(next(self._ids), launch))
-        held = self._held[launch.key] = _Held(lease)
+        linger_seconds = min(LINGER_SECONDS, launch.idle_seconds / 2)
+        held = self._held[launch.key] = _Held(lease, linger_seconds=linger_seconds)
         held.timer = asyncio.get_running_loop().call_later(
-            LINGER_SECONDS, self._perhaps_let_go, held
+            linger_seconds, self._perhaps_let_go, held
         )
         return held
 
@@ -246,8 +248,8 @@ class LocalPlacement:
 
     def _perhaps_let_go(self, held: _Held) -> None:
         unused = time.monotonic() - held.used_at
-        if held.users > 0 or unused < LINGER_SECONDS:
-            pause = LINGER_SECONDS - unused if held.users == 0 else LINGER_SECONDS
+        if held.users > 0 or unused < held.linger_seconds:
+            pause = held.linger_seconds - (0 if held.users else unused)
             held.timer = asyncio.get_running_loop().call_later(pause, self._perhaps_let_go, held)
             return
         if self._held.get(held.lease.key) is held:

@@ -175,6 +175,7 @@ class Fleet:
         session = LiveSession(
             key=launch.key, sandbox_id=sandbox_id, runtime_arn=launch.runtime_arn,
             user=launch.user, version=launch.version, port=launch.port,
+            protocol=launch.protocol,
             idle_seconds=launch.idle_seconds, lifetime_seconds=launch.lifetime_seconds,
             directory=directory,
             session_log=self._log(launch.key, sandbox_id, directory),
@@ -269,6 +270,7 @@ class Fleet:
         else:
             session.holders.pop(holder, None)
         if not session.holders and session.sandbox is not None:
+            session.let_go()
             self._schedule(session)
 
     def hold(self, sandbox_id: str, holder: object) -> None:
@@ -282,6 +284,7 @@ class Fleet:
         for session in list(self._live.values()):
             if session.holders.pop(holder, None) and not session.holders:
                 session.last_used_at = now()
+                session.let_go()
                 self._schedule(session)
 
     # -- idle and lifetime
@@ -297,7 +300,10 @@ class Fleet:
         if session.ending or self._closing:
             return
         if now() >= session.expires_at():
-            self._spawn(self._end(session, "it reached its longest lifetime"))
+            end = self._end(
+                session, "it reached its longest lifetime", release_seconds=STOP_GRACE_SECONDS
+            )
+            self._spawn(end)
         elif not session.holders and now() >= session.idle_until():
             self._spawn(self._end_unless_busy(session))
         else:
@@ -346,13 +352,21 @@ class Fleet:
         return None
 
     async def _end(
-        self, session: LiveSession, reason: str, *, failure: FreeholdError | None = None
+        self,
+        session: LiveSession,
+        reason: str,
+        *,
+        failure: FreeholdError | None = None,
+        release_seconds: float = 0,
     ) -> None:
-        """`failure` is told to those who wait for its start."""
+        """`failure` is told to those who wait for its start. Calls under way have
+        `release_seconds` to finish; those that come now wait for the next session."""
         if session.ending:
             await asyncio.shield(session.ended)
             return
         session.doom(reason)
+        if release_seconds and session.holders:
+            await session.released_within(release_seconds)
         try:
             async with session.beginning:
                 if session.sandbox is not None:
@@ -394,6 +408,7 @@ class Fleet:
         session = LiveSession(
             key=kept.key, sandbox_id=record.sandbox_id, runtime_arn=kept.runtime_arn,
             user=kept.user, version=kept.version, port=kept.port,
+            protocol=kept.protocol,
             idle_seconds=kept.idle_seconds, lifetime_seconds=kept.lifetime_seconds,
             directory=directory, session_log=self._log(kept.key, record.sandbox_id, directory),
         )  # fmt: skip
@@ -497,7 +512,7 @@ def _kept(session: LiveSession, launch: Launch, spec: SandboxSpec, tier: str) ->
     return Kept(
         key=session.key, runtime_arn=session.runtime_arn, user=session.user,
         runtime_name=launch.runtime_name, version=session.version, tier=tier,
-        port=session.port, idle_seconds=session.idle_seconds,
+        port=session.port, protocol=session.protocol, idle_seconds=session.idle_seconds,
         lifetime_seconds=session.lifetime_seconds,
         spec=msgspec.structs.replace(spec, environment={}),
     )  # fmt: skip

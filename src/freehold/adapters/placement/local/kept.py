@@ -20,6 +20,7 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     tier: str
     port: int
+    protocol: str = "HTTP"
     idle_seconds: int
     lifetime_seconds: int
     spec: SandboxSpec

@@ -42,6 +42,7 @@ class LiveSession:
         user: str | None,
         version: int,
         port: int,
+        protocol: str = "HTTP",
         idle_seconds: int,
         lifetime_seconds: int,
         directory: Path,
@@ -49,7 +50,7 @@ class LiveSession:
     ) -> None:
         self.key, self.sandbox_id, self.version = key, sandbox_id, version
         self.runtime_arn, self.user = runtime_arn, user
-        self.port = port
+        self.port, self.protocol = port, protocol
         self.idle_seconds, self.lifetime_seconds = idle_seconds, lifetime_seconds
         self.directory, self.log = directory, session_log
         self.sandbox: Sandbox | None = None
@@ -71,6 +72,7 @@ class LiveSession:
         self.doomed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._doorway: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._released: asyncio.Future[None] | None = None
 
     def lease(self) -> Lease:
         assert self.sandbox is not None
@@ -98,7 +100,7 @@ class LiveSession:
             log.warning("doorway of %s: %s", self.sandbox_id, error)
 
     async def until_ready(self, *, seconds_max: float) -> None:
-        """Until the agent answers /ping. Raises RuntimeClientFailed with its last words."""
+        """Until the agent answers HTTP. Raises RuntimeClientFailed with its last words."""
         assert self.sandbox is not None
         exited = asyncio.ensure_future(self.sandbox.wait())
         probing = asyncio.ensure_future(self._probe_until_healthy())
@@ -116,14 +118,16 @@ class LiveSession:
         if exited in done:
             raise self.client_failure(f"the agent ended while starting: {exited.result().reason}")
         raise self.client_failure(
-            f"the agent did not answer GET /ping on port {self.port} within {seconds_max:.0f} s"
+            f"the agent did not answer GET /ping on port {self.port}, where an agent with "
+            f"serverProtocol {self.protocol} listens, within {seconds_max:.0f} s"
         )
 
     async def _probe_until_healthy(self) -> None:
         pause = 0.01
         while True:
             with contextlib.suppress(ConnectionError, TimeoutError):
-                if await self.ping() is not Health.UNHEALTHY:
+                # MCP has no /ping: whatever the answer is, the server is up.
+                if await self.ping() is not Health.UNHEALTHY or self.protocol == "MCP":
                     return
             await asyncio.sleep(pause)
             pause = min(pause * 1.25, 0.1)
@@ -174,6 +178,17 @@ class LiveSession:
         self.doomed.set_result(reason)
         if self._timer is not None:
             self._timer.cancel()
+
+    async def released_within(self, seconds: float) -> bool:
+        """Whether every holder has let go, at the end of that time or before."""
+        self._released = asyncio.get_running_loop().create_future()
+        done, _ = await asyncio.wait([self._released], timeout=seconds)
+        return bool(done)
+
+    def let_go(self) -> None:
+        """Nobody holds it now."""
+        if self._released is not None and not self._released.done():
+            self._released.set_result(None)
 
     def wake_up(self, seconds: float, due: "Callable[[LiveSession], None]") -> None:
         """One alarm a session: the new one takes the place of the old."""
