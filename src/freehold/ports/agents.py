@@ -1,7 +1,7 @@
 """Agents, once their sandbox runs: a request in, the answer's bytes out."""
 
 from collections.abc import AsyncIterator
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -14,6 +14,7 @@ class AgentRequest(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     headers: dict[str, str]
     body: Body
+    method: Literal["GET", "POST"] = "POST"
 
 
 class AgentReply(Protocol):
@@ -33,7 +34,7 @@ class AgentReply(Protocol):
 
 
 class AgentClient(Protocol):
-    async def post(self, request: AgentRequest) -> AgentReply:
+    async def send(self, request: AgentRequest) -> AgentReply:
         """Raises AgentBroke when there is no answer, or none in time."""
 
 

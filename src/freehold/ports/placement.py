@@ -23,7 +23,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     """All that a node must know to start a session. Kept in memory only: it carries environment.
 
     `code` and `layers` are directories that the build of this version published. `port` is where
-    the agent listens inside. `tier` empty: the platform's default.
+    the agent listens inside, `protocol` what it serves there. `tier` empty: the platform's default.
     """
 
     key: SessionKey
@@ -38,6 +38,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     entry_point: tuple[str, ...]
     environment: dict[str, str]
     port: int
+    protocol: str = "HTTP"
     idle_seconds: int
     lifetime_seconds: int
     limits: Limits
