@@ -16,3 +16,11 @@ def hosted() -> dict[str, str]:
         "main.py": (_HERE / "hosted.py").read_text(),
         "requirements.txt": "bedrock-agentcore==1.25.0\n",
     }
+
+
+def spoken() -> dict[str, str]:
+    """Servers of MCP, A2A and AG-UI. Needs a layer that is built once a run."""
+    return {
+        "main.py": (_HERE / "spoken.py").read_text(),
+        "requirements.txt": "mcp==2.3.0\na2a-sdk[http-server]==1.3.0\nuvicorn\n",
+    }

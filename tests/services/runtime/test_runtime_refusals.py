@@ -117,11 +117,7 @@ def request_(platform: RunningPlatform) -> dict[str, Any]:
             {"containerConfiguration": {"containerUri": _IMAGE}},
             "container images",
         ),
-        ("protocolConfiguration", {"serverProtocol": "MCP"}, "MCP"),
-        ("protocolConfiguration", {"serverProtocol": "A2A"}, "A2A"),
-        ("protocolConfiguration", {"serverProtocol": "AGUI"}, "AGUI"),
-        ("protocolConfiguration", {"serverProtocol": "HTTP", "port": 9000}, "port"),
-        ("protocolConfiguration", {"serverProtocol": "HTTP", "path": "/other"}, "path"),
+        ("protocolConfiguration", {"serverProtocol": "HTTP", "port": 8443}, "8443"),
         (
             "networkConfiguration",
             {"networkMode": "VPC", "networkModeConfig": _SUBNETS},

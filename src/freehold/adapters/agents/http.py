@@ -121,16 +121,21 @@ class HttpAgents:
     async def close(self) -> None:
         await self._session.close()
 
-    async def post(self, request: AgentRequest) -> _Reply:
+    async def send(self, request: AgentRequest) -> _Reply:
         url = URL.build(
-            scheme="http", host=request.sandbox_id, port=request.port, path=request.path
+            scheme="http",
+            host=request.sandbox_id,
+            port=request.port,
+            path=request.path,
+            encoded=True,  # a path of the operator's own stays as it was written
         )
         sending = _Sending(request.body)
         try:
             async with asyncio.timeout(self._begin_seconds_max):
-                response = await self._session.post(
+                response = await self._session.request(
+                    request.method,
                     url,
-                    data=await sending.data(),
+                    data=await sending.data() if request.method == "POST" else None,
                     headers={**request.headers, "Host": f"127.0.0.1:{request.port}"},
                     allow_redirects=False,
                 )

@@ -117,8 +117,10 @@ class PostgresJobs:
                 for claim in claims:
                     self._begin(kind, claim, asked_at)
             timeout = None if due_seconds is None else max(due_seconds, _DUE_SECONDS_MIN)
+            # Not wait_for: before Python 3.12 it may swallow the cancellation that `close` sends.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(kind.wake.wait(), timeout)
+                async with asyncio.timeout(timeout):
+                    await kind.wake.wait()
 
     def _begin(self, kind: "_Kind", claim: Claim, asked_at: float) -> None:
         task = asyncio.create_task(self._run(kind, claim), name=f"job {claim.kind} {claim.id}")

@@ -8,7 +8,7 @@ from starlette.types import Receive, Scope, Send
 
 from freehold.edges import sigv4
 from freehold.edges.aws import model
-from freehold.edges.aws.errors import UnknownOperation, error_reply
+from freehold.edges.aws.errors import UnknownMethod, UnknownOperation, error_reply
 from freehold.edges.aws.exchange import CancelledByDisconnect, Exchange
 from freehold.edges.aws.model import Operation
 from freehold.edges.aws.parse import Headers, input_parser, resource_arn
@@ -39,6 +39,7 @@ from freehold.ports.authorizer import AccessKeys
 log = logging.getLogger(__name__)
 
 DOCUMENT_BYTES_MAX = 10 * 1024 * 1024
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 AGENTCORE, REGISTRY = "bedrock-agentcore", "agent-registry"
 
 
@@ -111,7 +112,7 @@ class AwsEdge:
             headers = exchange.headers()
             routed = self.route(exchange.scope)
             if routed is None:
-                raise UnknownOperation("No operation has this method and path.")
+                raise self._unknown(exchange.scope)
         except FreeholdError as error:
             await exchange.refuse(error_reply(error, None), ids.request_id())
             return
@@ -128,6 +129,15 @@ class AwsEdge:
             found = self._routers[REGISTRY].match(method, path)
         return found
 
+    def _unknown(self, scope: Scope) -> UnknownOperation:
+        """A client of MCP asks by GET and DELETE what a server can do beside POST: 405 tells it
+        that this is all, and 404 that its session is lost.
+        """
+        allowed = [m for m in _METHODS if self.route({**scope, "method": m}) is not None]
+        if allowed and scope["method"] in _METHODS:
+            return UnknownMethod(allowed)
+        return UnknownOperation("No operation has this method and path.")
+
     def authenticator(
         self, scope: Scope, operation: Operation, headers: Headers, body_bytes_max: int
     ) -> Authenticator:
@@ -139,6 +149,11 @@ class AwsEdge:
             if other is not None:
                 return other
         return self._signed[operation.service.signing_name, body_bytes_max]
+
+
+def _origin(scope: Scope, headers: Headers) -> str:
+    host = headers.get("host")
+    return f"{scope['scheme']}://{host}" if host else ""
 
 
 async def _by_connection(call: Call) -> Caller:
@@ -221,6 +236,7 @@ class _Invocation:
             caller=call.known_caller,
             request_id=call.request_id,
             headers=self._headers,
+            origin=_origin(self._exchange.scope, self._headers),
             disconnected=self._exchange.inbound.known_gone,
         )
         async with CancelledByDisconnect(self._exchange):

@@ -16,6 +16,16 @@ class UnknownOperation(FreeholdError):
     status = 404
 
 
+class UnknownMethod(UnknownOperation):
+    """The path is an operation's, but by another method. `allowed` are those that it has."""
+
+    status = 405
+
+    def __init__(self, allowed: list[str]) -> None:
+        super().__init__(f"No operation has this method; this path has {', '.join(allowed)}.")
+        self.allowed = allowed
+
+
 # Some operations model an error of ours under another name only.
 _SYNONYMS = {
     "InternalServerException": "ServiceException",
@@ -43,6 +53,8 @@ def error_reply(error: FreeholdError, operation: Operation | None) -> Reply:
         status = shape.error_status or status
         document = error_document(shape, error)
     headers = [(b"x-amzn-errortype", code.encode("ascii")), (b"content-type", JSON_TYPE)]
+    if isinstance(error, UnknownMethod):
+        headers.append((b"allow", ", ".join(error.allowed).encode("ascii")))
     return Reply(status, headers, msgspec.json.encode(document))
 
 

@@ -1,10 +1,12 @@
 """The operations of agent runtimes: request -> domain -> response, by the model's names."""
 
 from typing import Any
+from urllib.parse import quote
 
 from freehold.kernel.pages import Page
 from freehold.kernel.request import Handler, Request
 from freehold.ports.resources import Resource
+from freehold.services.runtime.cards import public_card
 from freehold.services.runtime.invocations import Invocation, InvocationService
 from freehold.services.runtime.service import RuntimeService
 
@@ -15,9 +17,9 @@ _TRACE_MEMBERS = {
     "traceParent": "traceparent",
     "traceState": "tracestate",
     "baggage": "baggage",
-    "mcpSessionId": "Mcp-Session-Id",
     "mcpProtocolVersion": "Mcp-Protocol-Version",
 }
+_SENT_MEMBERS = {**_TRACE_MEMBERS, "mcpMethod": "Mcp-Method", "mcpName": "Mcp-Name"}
 
 
 def handlers(runtimes: RuntimeService, invocations: InvocationService) -> dict[str, Handler]:
@@ -35,6 +37,7 @@ def handlers(runtimes: RuntimeService, invocations: InvocationService) -> dict[s
         "bedrock-agentcore-control:UpdateAgentRuntimeEndpoint": control.update_endpoint,
         "bedrock-agentcore-control:DeleteAgentRuntimeEndpoint": control.delete_endpoint,
         "bedrock-agentcore:InvokeAgentRuntime": data.invoke,
+        "bedrock-agentcore:GetAgentCard": data.card,
         "bedrock-agentcore:StopRuntimeSession": data.stop,
     }
 
@@ -159,7 +162,8 @@ class _Data:
                 content_type=params.get("contentType"),
                 accept=params.get("accept"),
                 headers=dict(request.headers),
-                trace={h: params[m] for m, h in _TRACE_MEMBERS.items() if params.get(m)},
+                trace={h: params[m] for m, h in _SENT_MEMBERS.items() if params.get(m)},
+                mcp_session=params.get("mcpSessionId"),
                 body=params["payload"],
             )
         )
@@ -169,11 +173,27 @@ class _Data:
             "statusCode": answered.status,
             "response": answered.body,
         }
-        for member, header in _TRACE_MEMBERS.items():
-            value = answered.headers.get(header.lower(), "")
+        shown = {m: answered.headers.get(h.lower()) for m, h in _TRACE_MEMBERS.items()}
+        for member, value in (shown | {"mcpSessionId": answered.mcp_session}).items():
             if value and value.isprintable():
                 answer[member] = value
         return answer
+
+    async def card(self, request: Request, params: Params) -> Params:
+        arn, qualifier = params["agentRuntimeArn"], params.get("qualifier")
+        session_id, card = await self._invocations.card(
+            request.caller.tenant, arn, qualifier, params.get("runtimeSessionId"),
+            request.request_id,
+        )  # fmt: skip
+        # A2A clients post to the URL as it is, or with a slash at its end: it has one.
+        url = f"{request.origin}/runtimes/{quote(arn, safe='')}/invocations/"
+        if qualifier:
+            url += f"?qualifier={quote(qualifier, safe='')}"
+        return {
+            "runtimeSessionId": session_id,
+            "agentCard": public_card(card, url),
+            "statusCode": 200,
+        }
 
     async def stop(self, request: Request, params: Params) -> Params:
         await self._invocations.stop(

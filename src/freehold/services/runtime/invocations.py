@@ -22,11 +22,14 @@ from freehold.ports.placement import (
     SessionRecord,
 )
 from freehold.ports.sandbox import Limits
-from freehold.services.runtime.model import (
-    AGENT_PORT,
-    DEFAULT_ENDPOINT,
-    INVOCATION_PATH,
-    Deployment,
+from freehold.services.runtime.cards import CARD_BYTES_MAX, CARD_PATH, Card, parsed_card
+from freehold.services.runtime.model import DEFAULT_ENDPOINT, Deployment
+from freehold.services.runtime.protocols import (
+    A2A,
+    MCP,
+    MCP_SESSION_HEADER,
+    McpSession,
+    mcp_session_shown,
 )
 from freehold.services.runtime.service import RuntimeService
 from freehold.services.runtime.store import COST_GROUPS, CostRow, SessionStore
@@ -55,6 +58,8 @@ class Invocation(msgspec.Struct, frozen=True, kw_only=True):
     """The client's, names in lower case; what may go on is chosen here."""
     trace: dict[str, str]
     body: Body
+    mcp_session: str | None = None
+    """The client's Mcp-Session-Id."""
 
 
 class Answered(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +68,7 @@ class Answered(msgspec.Struct, frozen=True, kw_only=True):
     content_type: str
     headers: dict[str, str]
     body: bytes | AsyncIterator[bytes]
+    mcp_session: str | None = None
 
 
 class _Stream:
@@ -115,11 +121,21 @@ class InvocationService:
         deployment = await self._runtimes.resolve(
             invocation.tenant, runtime_id, invocation.endpoint or DEFAULT_ENDPOINT
         )
-        session_id = invocation.session_id or str(uuid.uuid4())
+        mcp = McpSession(session_id=invocation.session_id, inside=invocation.mcp_session)
+        if deployment.served.protocol == MCP:
+            mcp = McpSession.of(invocation.mcp_session, invocation.session_id)
+        session_id = mcp.session_id or str(uuid.uuid4())
         launch = self._launch(deployment, session_id, invocation.user)
-        lease, reply = await self._begin(invocation, deployment, launch)
+        request = AgentRequest(
+            sandbox_id="",  # known once there is a lease
+            headers=_headers(invocation, session_id, deployment, mcp.inside),
+            port=deployment.served.port,
+            path=deployment.served.path,
+            body=await _kept(invocation.body),
+        )
+        lease, reply = await self._begin(request, launch)
         try:
-            if reply.status >= 400:
+            if reply.status >= 400 and not (deployment.served.is_rpc and _is_rpc_error(reply)):
                 raise await _client_error(reply)
             content_type = _content_type(reply)
             body: bytes | AsyncIterator[bytes]
@@ -134,23 +150,58 @@ class InvocationService:
         except BaseException:
             self._placement.release(lease)
             raise
+        servers_session = reply.headers.get(MCP_SESSION_HEADER.lower())
+        if deployment.served.protocol == MCP:
+            servers_session = mcp_session_shown(session_id, servers_session)
         return Answered(
             session_id=session_id,
+            mcp_session=servers_session,
             status=reply.status,
             content_type=content_type,
             headers=reply.headers,
             body=body,
         )
 
-    async def _begin(
-        self, invocation: Invocation, deployment: Deployment, launch: Launch
-    ) -> tuple[Lease, AgentReply]:
+    async def card(
+        self, tenant: str, arn: str, endpoint: str | None, session_id: str | None, request_id: str
+    ) -> tuple[str, Card]:
+        """(session id, the card as the agent's own server tells it)."""
+        deployment = await self._runtimes.resolve(
+            tenant, runtime_id_of(arn), endpoint or DEFAULT_ENDPOINT
+        )
+        if deployment.served.protocol != A2A:
+            raise ValidationFailed(
+                f"the agent runtime serves {deployment.served.protocol}; only one whose "
+                "serverProtocol is A2A has an agent card"
+            )
+        session_id = session_id or str(uuid.uuid4())
+        request = AgentRequest(
+            sandbox_id="",
+            method="GET",
+            headers={SESSION_HEADER: session_id, REQUEST_HEADER: request_id},
+            port=deployment.served.port,
+            path=CARD_PATH,
+            body=BytesBody(b""),
+        )
+        lease, reply = await self._begin(request, self._launch(deployment, session_id, None))
+        try:
+            if reply.status != 200:
+                raise await _client_error(reply)
+            return session_id, parsed_card(await reply.read(CARD_BYTES_MAX))
+        except AgentBroke as broke:
+            raise await self._failure(lease, broke) from broke
+        finally:
+            reply.close()
+            self._placement.release(lease)
+
+    async def _begin(self, request: AgentRequest, launch: Launch) -> tuple[Lease, AgentReply]:
         """A session that had ended before anything reached it gives way to a new one, once."""
-        body = await _kept(invocation.body)
         for again in (True, False):
             lease = await self._placement.acquire(launch)
             try:
-                return lease, await self._call(invocation, deployment, lease, body)
+                return lease, await self._agents.send(
+                    msgspec.structs.replace(request, sandbox_id=lease.sandbox_id)
+                )
             except AgentBroke as broke:
                 try:
                     reason = await self._placement.why_ended(lease.sandbox_id)
@@ -162,18 +213,6 @@ class InvocationService:
                 self._placement.release(lease)
                 raise
         raise AssertionError("the second try returns or raises")
-
-    async def _call(
-        self, invocation: Invocation, deployment: Deployment, lease: Lease, body: Body
-    ) -> AgentReply:
-        request = AgentRequest(
-            sandbox_id=lease.sandbox_id,
-            port=AGENT_PORT,
-            path=INVOCATION_PATH,
-            headers=_headers(invocation, lease.key.session_id, deployment.header_allowlist),
-            body=body,
-        )
-        return await self._agents.post(request)
 
     async def _failure(self, lease: Lease, broke: AgentBroke) -> RuntimeClientFailed:
         return _failure(lease, broke, await self._placement.why_ended(lease.sandbox_id))
@@ -221,7 +260,8 @@ class InvocationService:
             layers=deployment.prepared.layers,
             entry_point=deployment.entry_point,
             environment=deployment.environment,
-            port=AGENT_PORT,
+            port=deployment.served.port,
+            protocol=deployment.served.protocol,
             idle_seconds=deployment.idle_seconds,
             lifetime_seconds=deployment.lifetime_seconds,
             limits=self._limits,
@@ -301,8 +341,12 @@ async def _kept(body: Body) -> Body:
     return BytesBody(await body.read())
 
 
-def _headers(invocation: Invocation, session_id: str, allowlist: frozenset[str]) -> dict[str, str]:
-    """What the agent sees: the contract's headers, custom ones, and those on the allow-list."""
+def _headers(
+    invocation: Invocation, session_id: str, deployment: Deployment, mcp_session: str | None
+) -> dict[str, str]:
+    """What the agent sees: the contract's headers, its protocol's, custom ones, and those on the
+    allow-list.
+    """
     headers: dict[str, Any] = {
         SESSION_HEADER: session_id,
         REQUEST_HEADER: invocation.request_id,
@@ -312,8 +356,18 @@ def _headers(invocation: Invocation, session_id: str, allowlist: frozenset[str])
     }
     if invocation.user:
         headers[USER_HEADER] = invocation.user
+    if mcp_session:
+        headers[MCP_SESSION_HEADER] = mcp_session
+    settled = {name.lower() for name in headers} | {MCP_SESSION_HEADER.lower()}
+    allowed, served = deployment.header_allowlist, deployment.served
     for name, value in invocation.headers.items():
-        if name.startswith(CUSTOM_PREFIX) or (name in allowlist and not _signs(name, value)):
+        if name in settled:
+            continue
+        if (
+            name.startswith(CUSTOM_PREFIX)
+            or served.is_own_header(name)
+            or (name in allowed and not _signs(name, value))
+        ):
             headers[name] = value
     return headers
 
@@ -329,6 +383,14 @@ def _content_type(reply: AgentReply) -> str:
         reply.close()
         raise RuntimeClientFailed("the agent's answer has a Content-Type that cannot be passed on")
     return said
+
+
+def _is_rpc_error(reply: AgentReply) -> bool:
+    """By what can be told without reading it; a web server's own "Not Found" is text."""
+    if reply.status >= 600:
+        return False
+    media_type = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return media_type == "application/json" or media_type.endswith("+json")
 
 
 async def _client_error(reply: AgentReply) -> RuntimeClientFailed:

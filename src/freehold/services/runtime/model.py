@@ -6,9 +6,9 @@ import msgspec
 
 from freehold.kernel.errors import ValidationFailed
 from freehold.ports.resources import Document, Resource, ResourceKind
+from freehold.services.runtime.protocols import Served, checked_protocol, served_by
 
 DEFAULT_ENDPOINT = "DEFAULT"
-AGENT_PORT = 8080
 
 RUNTIME = ResourceKind(
     name="agent-runtime", noun="agent runtime", arn_resource="runtime/{id}", versioned=True
@@ -28,8 +28,6 @@ NOT_YET = {
     "hooksConfiguration": "build hooks",
     "allowedPorts": "session URLs with ports of their own",
 }
-
-INVOCATION_PATH = "/invocations"
 
 # Names that no agent gets to see, even where a client may send them. Source: AWS's developer
 # guide, "Pass custom headers"; the SDK's `runtime/models.py` has the same list.
@@ -67,6 +65,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     endpoint: str
     version: int
     tier: str
+    served: Served
     entry_point: tuple[str, ...]
     environment: dict[str, str]
     idle_seconds: int
@@ -89,7 +88,7 @@ def checked_document(
         )
     _check_network(params["networkConfiguration"])
     protocol = params.get("protocolConfiguration") or {"serverProtocol": "HTTP"}
-    _check_protocol(protocol)
+    checked_protocol(protocol)
     _check_headers(params.get("requestHeaderConfiguration") or {})
     lifecycle = {
         "idleRuntimeSessionTimeout": idle_seconds,
@@ -120,19 +119,6 @@ def _check_network(network: Document) -> None:
     if network["networkMode"] != "PUBLIC":
         raise ValidationFailed(
             f"networkConfiguration: {network['networkMode']} is not available yet; use PUBLIC"
-        )
-
-
-def _check_protocol(protocol: Document) -> None:
-    if protocol["serverProtocol"] != "HTTP":
-        raise ValidationFailed(
-            f"protocolConfiguration: {protocol['serverProtocol']} is not available yet; use HTTP"
-        )
-    given = protocol.get("port", AGENT_PORT), protocol.get("path", INVOCATION_PATH)
-    if given != (AGENT_PORT, INVOCATION_PATH):
-        raise ValidationFailed(
-            "protocolConfiguration: another port or path is not available yet; an agent serves "
-            f"POST {INVOCATION_PATH} on port {AGENT_PORT}"
         )
 
 
@@ -202,6 +188,7 @@ def deployment(runtime: Resource, endpoint: str, environment: dict[str, str]) ->
         endpoint=endpoint,
         version=runtime.version,
         tier=runtime.tags.get("freehold:tier", ""),
+        served=served_by(document),
         entry_point=tuple(code["entryPoint"]),
         environment=environment,
         idle_seconds=lifecycle["idleRuntimeSessionTimeout"],

@@ -287,7 +287,8 @@ class LocalPlacement:
                     raise ConnectionRefusedError("the node of this machine is away") from error
             await asyncio.sleep(_CONNECT_PAUSE_SECONDS)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._linked.wait(), give_up - time.monotonic())
+                async with asyncio.timeout(give_up - time.monotonic()):
+                    await self._linked.wait()
         if descriptor is None:
             raise ConnectionRefusedError(answer.error)
         inside = socket.socket(fileno=descriptor)

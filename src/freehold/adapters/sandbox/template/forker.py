@@ -115,6 +115,14 @@ class Forker:
             raise
         return {}
 
+    def _abandon(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
+        """Whatever became of that request to fork, nothing of it is left."""
+        for pid, session in list(self._sessions.items()):
+            if session.number == request["of"]:
+                session.kill()
+                self._sessions.pop(pid).close()
+        return {}
+
     def _release(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
         session = self._sessions.pop(request["pid"], None)
         if session is None:

@@ -136,7 +136,7 @@ class Answers:
     def __init__(self, closed: Callable[[int], None], number: int) -> None:
         self.queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
         self._closed = closed
-        self._number = number
+        self.number = number
 
     def __enter__(self) -> "Answers":
         return self
@@ -145,7 +145,7 @@ class Answers:
         self.close()
 
     def close(self) -> None:
-        self._closed(self._number)
+        self._closed(self.number)
 
     async def next(self) -> dict[str, Any]:
         try:

@@ -8,11 +8,11 @@ import struct
 from typing import Any
 
 from freehold.adapters.sandbox.template import syscalls
-from freehold.adapters.sandbox.template.box import Box, has_ended, join, status_of
+from freehold.adapters.sandbox.template.box import Box, has_ended, status_of
 from freehold.adapters.sandbox.template.namespaces import next_pid, run_in_processes_of, write_map
 from freehold.adapters.sandbox.template.root import Root
 from freehold.adapters.sandbox.template.syscalls import NO_DEVICES, NO_EXEC, NO_SUID
-from freehold.adapters.sandbox.template.tracing import Refused
+from freehold.adapters.sandbox.template.tracing import WALL, Refused
 
 INSIDE_UID = 1000
 SESSION_SOCKET = 3
@@ -40,6 +40,7 @@ class Session:
     def __init__(self, box: Box, request: dict[str, Any], descriptors: list[int]) -> None:
         if box.process is None:
             raise Refused("the template is not ready")
+        self.number: int = request["number"]
         self._box = box
         self._request = request
         self._root = Root(request["steps"], request["owner"])
@@ -59,8 +60,6 @@ class Session:
         try:
             proc = run_in_processes_of(self.pid, self._inside_its_namespaces)
             assert proc is not None
-            for group in self._request["groups"]:
-                join(group, self.pid)
             self._mount(proc)
             self._take_descriptors()
             self._drop_powers()
@@ -141,8 +140,9 @@ class Session:
         self.close()
 
     def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
             os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, WALL)
 
     def reaped(self) -> bool:
         return has_ended(self.pid)

@@ -22,7 +22,7 @@ from freehold.adapters.sandbox.output import opened
 from freehold.adapters.sandbox.processes import MARK_VARIABLE, Watch, identify
 from freehold.adapters.sandbox.records import Record, Records
 from freehold.adapters.sandbox.template import tracing
-from freehold.adapters.sandbox.template.forking import ForkServer, TemplateLost
+from freehold.adapters.sandbox.template.forking import Answers, ForkServer, TemplateLost
 from freehold.adapters.sandbox.template.root import Step
 from freehold.adapters.sandbox.template.session import FORK_FLAGS, INSIDE_UID
 from freehold.adapters.sandbox.template.template import (
@@ -212,29 +212,55 @@ class Templates:
                     template=template.id,
                     user=INSIDE_UID if record.uid is None else record.uid,
                     expected_uid=record.uid or 0,
-                    groups=sandbox.group.directories,
                     limits=self._limits(spec.limits),
                     steps=_steps(spec, ground),
                     owner=record.uid or 0,
                 )
             with answers:
-                pid = (await answers.next())["pid"]
-                monitor = Watch.child(ForkedProcess(pid, ours))
-                held.pop_all()
-                init = Watch.found(identify(pid))
-                if init is None:
-                    raise TemplateLost("the session ended while it was set up")
-                sandbox.hold(monitor, init)
-                record.monitor, record.init = monitor.process, init.process
-                await sandbox.listen(spec.loopback_ports)
-                save(record)
-                await answers.next()
+                try:
+                    pid = await self._set_up(answers, ours, spec, sandbox, save)
+                except BaseException:  # it may have been born, though we never heard of it
+                    await asyncio.shield(self._abandon(answers.number))
+                    raise
+            held.pop_all()
         with await self._server.request("release", pid=pid) as answers:
             await answers.next()
         told = {"command": spec.command, "workdir": spec.workdir, "environment": environment}
         content = json.dumps(told).encode()
         header = f"{record.mark}{len(content):08d}".encode()
         await asyncio.get_running_loop().sock_sendall(ours, header + content)
+
+    async def _set_up(
+        self,
+        answers: Answers,
+        told: socket.socket,
+        spec: SandboxSpec,
+        sandbox: ContainerSandbox,
+        save: Callable[[Record], None],
+    ) -> int:
+        record = sandbox.record
+        pid: int = (await answers.next())["pid"]
+        init = Watch.found(identify(pid))
+        if init is None:
+            raise TemplateLost("the session ended while it was set up")
+        monitor = Watch.child(ForkedProcess(pid, told))
+        sandbox.hold(monitor, init)
+        record.monitor, record.init = monitor.process, init.process
+        # The kernel takes its time for this (it waits for all processors), and the forker
+        # has its own work meanwhile.
+        joining = asyncio.ensure_future(in_thread(sandbox.group.join, pid))
+        try:
+            await sandbox.listen(spec.loopback_ports)
+            save(record)
+            await answers.next()
+        finally:
+            await joining
+        return pid
+
+    async def _abandon(self, number: int) -> None:
+        with contextlib.suppress(TemplateLost):
+            with await self._server.request("abandon", of=number) as answers:
+                await answers.next()
 
     def _limits(self, limits: Limits) -> dict[str, int]:
         wanted = {"nofile": limits.open_files_max, "core": 0}
