@@ -1,0 +1,286 @@
+"""`freehold up`: what it says, what it keeps, how it ends."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import agents
+from fault_ground import FaultyPlatform, up
+from running import events_of, new_session, until
+
+pytestmark = pytest.mark.timeout(180)
+
+STOP_SECONDS_MAX = 10
+
+
+@pytest.fixture(scope="module")
+def home(open_directory: Path) -> Path:
+    """A short one: the platforms of this module are one after the other on the same state."""
+    return open_directory / "up"
+
+
+@pytest.fixture(scope="module")
+def started(home: Path) -> Iterator[FaultyPlatform]:
+    platform = FaultyPlatform(home, drain_seconds_max=3)
+    platform.start()
+    yield platform
+    assert platform.stop() == 0
+
+
+def test_it_says_where_it_is_in_json(started: FaultyPlatform, home: Path) -> None:
+    facts = started.facts
+    assert facts["endpoint"].startswith("http://127.0.0.1:")
+    assert facts["state"] == str(home)
+    assert facts["access_key_id"] == started.access_key_id
+    assert facts["pid"] == started.process.pid  # type: ignore[union-attr]
+    assert facts["tier"] == ("container" if shutil.which("bwrap") else "process")
+
+
+def test_the_file_for_clients_is_its_owners_alone(home: Path, started: FaultyPlatform) -> None:
+    assert (home / "connection.json").stat().st_mode & 0o777 == 0o600
+    assert (home / "keys").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_second_one_on_the_same_state_says_so_and_leaves_the_first_alone(
+    started: FaultyPlatform, home: Path
+) -> None:
+    began = time.monotonic()
+    ended = up(home)
+    assert time.monotonic() - began < 5
+    assert ended.returncode == 1
+    assert ended.stdout == ""
+    assert f"runs on {home} already (process {started.facts['pid']})" in ended.stderr
+    assert started.own("/health")["status"] == "ok"
+    assert started.pids("node"), "its processes go on"
+
+
+def test_a_port_that_is_taken_is_named(open_directory: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        ended = up(open_directory / "elsewhere", "--port", port)
+    assert ended.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{port} (Address already in use)" in ended.stderr
+    assert "choose another --port" in ended.stderr
+
+
+def test_a_host_that_is_not_here_is_named(open_directory: Path) -> None:
+    ended = up(open_directory / "elsewhere", "--host", "192.0.2.1")
+    assert ended.returncode == 1
+    assert "cannot listen on 192.0.2.1:8400" in ended.stderr
+
+
+def test_the_access_key_is_made_once(open_directory: Path) -> None:
+    platform = FaultyPlatform(open_directory / "twice")
+    keys = []
+    for _ in range(2):
+        platform.start()
+        keys.append((platform.access_key_id, platform.secret_access_key))
+        assert len(platform.own("/access-keys")["accessKeys"]) == 1
+        assert platform.stop() == 0
+        assert platform.remains() == []
+    assert keys[0] == keys[1]
+
+
+def test_it_tells_people_the_endpoint_and_the_next_command(open_directory: Path) -> None:
+    state = open_directory / "with a space"
+    with _people_start(state) as process:
+        assert process.stdout is not None
+        said = [process.stdout.readline().rstrip() for _ in range(6)]
+        assert said[0].startswith("Freehold ")
+        assert said[0].endswith("8400") or "http://127.0.0.1:" in said[0]
+        assert f"eval \"$(freehold env --state '{state}')\" && freehold create hello" in said[5]
+        process.send_signal(signal.SIGINT)
+        rest, errors = process.communicate(timeout=30)
+    assert (process.returncode, rest, errors) == (0, "Stopped.\n", "")
+
+
+def _people_start(state: Path, *arguments: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "freehold.cli", "up", "--state", str(state), "--port", "0",
+         *arguments],
+        env={
+            **{k: v for k, v in os.environ.items() if not k.startswith("FREEHOLD_")},
+            "FREEHOLD_DATABASE_DURABLE": "false",
+        },
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+
+
+def test_a_state_with_a_very_long_path_works_and_leaves_nothing_elsewhere(
+    open_directory: Path,
+) -> None:
+    """Longer than the name of a unix socket may be."""
+    before = _elsewhere()
+    state = open_directory / ("long-" * 20) / ("path " * 15).strip() / "state"
+    state.parent.mkdir(parents=True)
+    platform = FaultyPlatform(state)
+    platform.start()
+    agent = platform.deploy(agents.plain())
+    assert agent.invoke()["boot"]
+    assert _elsewhere() != before
+    platform.kill("up")
+    platform.restart()
+    assert platform.stop() == 0
+    assert _elsewhere() == before
+    assert platform.remains() == []
+
+
+def _elsewhere() -> set[str]:
+    places = (Path("/tmp"), Path("/run"))
+    return {str(p) for place in places for p in place.glob("freehold-[rp]*")}
+
+
+def test_ctrl_c_while_it_starts_ends_it(open_directory: Path) -> None:
+    state = open_directory / "impatient"
+    for moment in (0.4, 0.9):
+        process = _people_start(state)
+        time.sleep(moment)  # somewhere in the start, wherever that is on this machine
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+        assert process.returncode in (0, 130)
+        assert FaultyPlatform(state).remains() == []
+
+
+SLOWLY = """
+def count_slowly(agent, to):
+    agent.begin()
+    for number in range(to):
+        agent.event(number)
+        time.sleep(0.1)
+    agent.end()
+
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_request_under_way_finishes_and_new_ones_are_refused(
+    open_directory: Path, number: signal.Signals
+) -> None:
+    platform = FaultyPlatform(open_directory / f"drained-{number.name}", drain_seconds_max=20)
+    platform.start()
+    agent = platform.deploy({"main.py": agents.plain()["main.py"].replace("# -- work", SLOWLY)})
+    events = events_of(agent.begin({"do": "count_slowly", "to": 20}, new_session()))
+    assert next(events) == 0
+    assert platform.process is not None
+    platform.process.send_signal(number)
+    until(lambda: not _listens(platform))
+    assert platform.process.poll() is None, "it waits for the request"
+    assert list(events) == list(range(1, 20))
+    assert platform.process.wait(STOP_SECONDS_MAX) == 0
+    assert platform.remains() == []
+    platform.process.stdout.close()  # type: ignore[union-attr]
+
+
+def _listens(platform: FaultyPlatform) -> bool:
+    port = int(platform.endpoint.rpartition(":")[2])
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_a_request_that_never_ends_is_cut_off_when_the_time_is_over(
+    open_directory: Path,
+) -> None:
+    platform = FaultyPlatform(open_directory / "endless", drain_seconds_max=1)
+    platform.start()
+    agent = platform.deploy(agents.plain())
+    answer = agent.begin({"do": "stream_for_ever"})
+    assert next(events_of(answer))
+    reader = threading.Thread(target=lambda: _read_on(answer), daemon=True)
+    reader.start()
+    began = time.monotonic()
+    assert platform.stop() == 0
+    assert time.monotonic() - began < STOP_SECONDS_MAX
+    reader.join(10)
+    assert not reader.is_alive()
+    assert platform.remains() == []
+
+
+def _read_on(answer: object) -> None:
+    try:
+        for _ in events_of(answer):
+            pass
+    except Exception:  # noqa: BLE001 - it is cut off, in whatever way
+        pass
+
+
+def test_a_second_ctrl_c_does_not_wait(open_directory: Path) -> None:
+    platform = FaultyPlatform(open_directory / "hurried", drain_seconds_max=60)
+    platform.start()
+    agent = platform.deploy(agents.plain())
+    answer = agent.begin({"do": "stream_for_ever"})
+    assert next(events_of(answer))
+    assert platform.process is not None
+    platform.process.send_signal(signal.SIGINT)
+    until(lambda: not _listens(platform))
+    platform.process.send_signal(signal.SIGINT)
+    assert platform.process.wait(STOP_SECONDS_MAX) == 0
+    platform.process.stdout.close()  # type: ignore[union-attr]
+    answer["response"].close()
+    assert platform.remains() == []
+
+
+# -- where state cannot be kept
+
+MAY_MOUNT = pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("unshare"), reason="mounts a file system of its own"
+)
+
+
+def _up_on(mount: str, place: Path) -> "subprocess.CompletedProcess[str]":
+    """On a file system that this process alone sees."""
+    place.mkdir()
+    command = f"mount -t tmpfs {mount} none {place} && exec {sys.executable} -m freehold.cli up"
+    return subprocess.run(
+        ["unshare", "--mount", "sh", "-c", f"{command} --port 0 --state {place}/state"],
+        env={**os.environ, "FREEHOLD_DATABASE_DURABLE": "false"},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+@MAY_MOUNT
+@pytest.mark.parametrize(
+    ("mount", "said"),
+    [
+        ("-o ro", "Read-only file system"),
+        ("-o size=64m,mode=711", "has 63 MiB free"),
+        ("-o size=0,nr_inodes=2", "No space left"),
+    ],
+)
+def test_a_place_that_cannot_keep_state_is_said_in_one_line(
+    open_directory: Path, mount: str, said: str
+) -> None:
+    ended = _up_on(mount, open_directory / f"bad-{abs(hash(mount))}")
+    assert ended.returncode == 1
+    (line,) = ended.stderr.strip().splitlines()
+    assert said in line
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="sandboxes run as other users only for root")
+def test_a_closed_directory_around_the_state_is_named(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    ended = up(tmp_path / "state")
+    assert ended.returncode == 1
+    assert str(tmp_path) in ended.stderr
+    assert "/var/lib/freehold" in ended.stderr
+
+
+def test_an_unknown_variable_is_remarked_upon(open_directory: Path) -> None:
+    ended = up(
+        open_directory / "elsewhere", "--port", "1", "--host", "192.0.2.1", FREEHOLD_WORKER="3"
+    )
+    assert "FREEHOLD_WORKER is not a setting; did you mean FREEHOLD_WORKERS?" in ended.stderr
+
+
+def test_an_error_is_one_object_with_json(open_directory: Path) -> None:
+    ended = up(open_directory / "elsewhere", "--json", "--host", "192.0.2.1")
+    assert json.loads(ended.stderr)["error"]["code"] == "DidNotStart"
