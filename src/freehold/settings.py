@@ -6,6 +6,7 @@ docs/settings.md; a test keeps that page true.
 
 import difflib
 import logging
+import math
 import os
 import re
 import types
@@ -23,9 +24,18 @@ class SettingsError(ValueError):
 
 
 def _setting(
-    default: Any, meaning: str, *, choices: tuple[str, ...] = (), secret: bool = False
+    default: Any,
+    meaning: str,
+    *,
+    choices: tuple[str, ...] = (),
+    least: float = 0,
+    most: float = math.inf,
+    secret: bool = False,
 ) -> Any:
-    metadata = {"meaning": meaning, "choices": choices, "secret": secret}
+    """`least` and `most` bound a number."""
+    metadata = {
+        "meaning": meaning, "choices": choices, "least": least, "most": most, "secret": secret,
+    }  # fmt: skip
     return field(default=default, metadata=metadata, repr=not secret)
 
 
@@ -44,12 +54,14 @@ class Settings:
         "for root, else `~/.local/state/freehold`.",
     )
     host: str = _setting("127.0.0.1", "Address to serve on.")
-    port: int = _setting(8400, "Port to serve on; 0 picks a free one.")
-    workers: int = _setting(1, "API worker processes.")
+    port: int = _setting(8400, "Port to serve on; 0 picks a free one.", most=65_535)
+    workers: int = _setting(1, "API worker processes.", least=1)
     database_url: str | None = _setting(
         None, "Postgres to use instead of the embedded one (`postgresql://...`).", secret=True
     )
-    database_connections_max: int = _setting(10, "Connections to Postgres, of each process.")
+    database_connections_max: int = _setting(
+        10, "Connections to Postgres, of each process.", least=1
+    )
     database_durable: bool = _setting(
         True, "False lets the embedded Postgres skip fsync: for tests only, a crash may lose data."
     )
@@ -60,7 +72,9 @@ class Settings:
         "What the platform's own log shows; `info` adds a line for each request.",
         choices=("debug", "info", "warning", "error"),
     )
-    calls_in_flight_max: int = _setting(1000, "Requests that one API worker serves at once.")
+    calls_in_flight_max: int = _setting(
+        1000, "Requests that one API worker serves at once.", least=1
+    )
     payload_bytes_max: int = _setting(100_000_000, "Largest body of InvokeAgentRuntime.")
     object_bytes_max: int = _setting(5 << 30, "Largest object that the S3 endpoint takes.")
     drain_seconds_max: float = _setting(
@@ -68,8 +82,8 @@ class Settings:
     )
     key_encryption_key: str | None = _setting(
         None,
-        "32 bytes in base64 that seal stored secrets, in place of the key file in the state "
-        "directory.",
+        "What seals stored secrets, in place of the key file in the state directory: `1:` and 32 "
+        "bytes in base64. Further lines `2:...` are newer keys; the newest seals.",
         secret=True,
     )
     s3_endpoint: str | None = _setting(
@@ -88,37 +102,45 @@ class Settings:
     sandbox_uid_base: int = _setting(
         1_879_000_000, "First of the host user ids that sandboxes get when Freehold runs as root."
     )
-    session_memory_mib_max: int = _setting(2048, "Memory of one session.")
-    session_cpus_max: float = _setting(2.0, "CPUs of one session.")
-    session_processes_max: int = _setting(512, "Processes and threads of one session.")
-    session_open_files_max: int = _setting(4096, "Open files of one process of a session.")
-    session_scratch_mib_max: int = _setting(512, "Size of a session's /tmp, and of its home.")
+    session_memory_mib_max: int = _setting(2048, "Memory of one session.", least=1)
+    session_cpus_max: float = _setting(2.0, "CPUs of one session.", least=0.01)
+    session_processes_max: int = _setting(512, "Processes and threads of one session.", least=1)
+    session_open_files_max: int = _setting(4096, "Open files of one process of a session.", least=1)
+    session_scratch_mib_max: int = _setting(
+        512, "Size of a session's /tmp, and of its home.", least=1
+    )
     session_log_bytes_max: int = _setting(8 * MIB, "Log kept of one session; the oldest half goes.")
     session_record_days: int = _setting(30, "How long ended sessions' logs are kept.")
     session_idle_seconds: int = _setting(
-        900, "Stop a session this long after its last request (a runtime may say otherwise)."
+        900,
+        "Stop a session this long after its last request (a runtime may say otherwise).",
+        least=1,
     )
     session_lifetime_seconds: int = _setting(
-        28_800, "Longest life of a session (a runtime may say otherwise)."
+        28_800,
+        "Longest life of a session (a runtime may say otherwise).",
+        least=1,
     )
     session_start_seconds_max: float = _setting(60.0, "How long an agent may take to answer /ping.")
     starts_at_once_max: int = _setting(
         0, "Sessions that start at the same time; 0: twice the CPUs."
     )
     starts_queued_max: int = _setting(1000, "Session starts that may wait; more are throttled.")
-    sessions_max: int = _setting(2000, "Live sessions on this machine.")
+    sessions_max: int = _setting(2000, "Live sessions on this machine.", least=1)
     invocation_seconds_max: float = _setting(
         900.0, "How long an agent may take to begin its answer."
     )
     stream_seconds_max: float = _setting(3600.0, "How long a streamed answer may go on.")
-    metering_seconds: float = _setting(5.0, "How often the usage of live sessions is written down.")
+    metering_seconds: float = _setting(
+        5.0, "How often the usage of live sessions is written down.", least=0.1
+    )
 
     build_seconds_max: float = _setting(
         600.0, "How long the installation of requirements may take."
     )
-    build_memory_mib_max: int = _setting(4096, "Memory of one build.")
-    build_bundle_mib_max: int = _setting(2048, "Largest unpacked code bundle.")
-    builds_at_once_max: int = _setting(2, "Builds that run at the same time.")
+    build_memory_mib_max: int = _setting(4096, "Memory of one build.", least=1)
+    build_bundle_mib_max: int = _setting(2048, "Largest unpacked code bundle.", least=1)
+    builds_at_once_max: int = _setting(2, "Builds that run at the same time.", least=1)
     build_index_hosts: str = _setting(
         "", "Further hosts, separated by commas, that pip may reach during a build."
     )
@@ -157,7 +179,10 @@ def _read(name: str, kind: Any, text: str) -> Any:
     try:
         if kind is bool:
             return _BOOLEANS[text.strip().lower()]
-        return kind(text)
+        value = kind(text)
+        if kind is float and not math.isfinite(value):
+            raise ValueError(text)
+        return value
     except (KeyError, ValueError) as error:
         wanted = {bool: "true or false", int: "a whole number", float: "a number"}.get(kind, "text")
         raise SettingsError(f"{variable(name)}={text!r}: expected {wanted}") from error
@@ -190,8 +215,8 @@ def _check(settings: Settings) -> None:
             raise SettingsError(
                 f"{variable(f.name)}={value!r}: expected one of {', '.join(choices)}"
             )
-        if isinstance(value, int | float) and not isinstance(value, bool) and value < 0:
-            raise SettingsError(f"{variable(f.name)}={value!r}: must not be negative")
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            _check_bounds(f.name, value, f.metadata["least"], f.metadata["most"])
     if not re.fullmatch(r"[0-9]{12}", settings.account):
         raise SettingsError(f"{variable('account')}: expected 12 digits")
     if settings.sandbox_tier == "process" and not settings.allow_process_tier:
@@ -205,6 +230,15 @@ def _check(settings: Settings) -> None:
         )
     if (settings.s3_endpoint is None) != (settings.s3_bucket is None):
         raise SettingsError("s3_endpoint and s3_bucket go together")
+
+
+def _check_bounds(name: str, value: float, least: float, most: float) -> None:
+    if value < 0:
+        raise SettingsError(f"{variable(name)}={value!r}: must not be negative")
+    if value < least:
+        raise SettingsError(f"{variable(name)}={value!r}: expected at least {least}")
+    if value > most:
+        raise SettingsError(f"{variable(name)}={value!r}: expected at most {most}")
 
 
 _NO_SETTINGS = frozenset(
@@ -222,8 +256,9 @@ def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     found = []
     for name in sorted(environment):
         if name.startswith("FREEHOLD_") and name not in _NO_SETTINGS and name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else "docs/settings.md has them all."
+            rest = name.removeprefix("FREEHOLD_")
+            near = difflib.get_close_matches(rest, [k.removeprefix("FREEHOLD_") for k in known], 1)
+            hint = f"did you mean FREEHOLD_{near[0]}?" if near else "docs/settings.md has them all."
             found.append(f"{name} is not a setting; {hint}")
     return found
 

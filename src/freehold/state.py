@@ -82,6 +82,19 @@ class StateLock:
         self._file.flush()
 
 
+def holder(state: Path) -> int | None:
+    """The process of the platform that runs on it, as far as we may look."""
+    try:
+        with (state / "lock").open("r") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return int(file.read().strip() or 0)
+    except (OSError, ValueError):
+        return None
+    return None
+
+
 class ProcessLock:
     """Held by the node and by each worker for as long as they live.
 

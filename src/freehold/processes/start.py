@@ -38,8 +38,10 @@ async def chosen_tier(settings: Settings) -> Tier:
             "elsewhere, such as under /var/lib/freehold"
         )
     else:
-        probe = await drivers["container"].probe()
-        await drivers["container"].close()
+        try:
+            probe = await drivers["container"].probe()
+        finally:
+            await drivers["container"].close()
         if probe.available:
             return Tier("container", probe.detail)
         why = probe.detail

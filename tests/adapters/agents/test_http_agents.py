@@ -68,7 +68,7 @@ async def stream(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
 
 async def test_a_stream_that_goes_on_too_long_is_cut_and_says_so() -> None:
     async with agents_before(stream, stream_seconds_max=0.2) as agents:
-        chunks = (await agents.post(request())).chunks()
+        chunks = (await agents.send(request())).chunks()
         assert await anext(chunks) == b"first"
         with pytest.raises(AgentBroke, match=r"took longer than 0 s"):
             async with asyncio.timeout(5):
@@ -81,7 +81,7 @@ async def test_a_stream_that_breaks_off_says_so() -> None:
         await writer.drain()
 
     async with agents_before(serve) as agents:
-        chunks = (await agents.post(request())).chunks()
+        chunks = (await agents.send(request())).chunks()
         with pytest.raises(AgentBroke, match="broke off in the middle"):
             async with asyncio.timeout(5):
                 async for _ in chunks:
@@ -95,7 +95,7 @@ async def test_an_agent_that_does_not_begin_in_time_is_given_up() -> None:
     async with agents_before(silent, begin_seconds_max=0.2) as agents:
         with pytest.raises(AgentBroke, match="did not begin its answer within"):
             async with asyncio.timeout(5):
-                await agents.post(request())
+                await agents.send(request())
 
 
 async def test_garbage_is_called_garbage() -> None:
@@ -107,7 +107,7 @@ async def test_garbage_is_called_garbage() -> None:
     async with agents_before(serve) as agents:
         with pytest.raises(AgentBroke, match="not HTTP"):
             async with asyncio.timeout(5):
-                await agents.post(request())
+                await agents.send(request())
 
 
 async def test_an_answer_that_was_read_gives_its_connection_back() -> None:
@@ -123,6 +123,6 @@ async def test_an_answer_that_was_read_gives_its_connection_back() -> None:
 
     async with agents_before(serve) as agents:
         for _ in range(3):
-            reply = await agents.post(request())
+            reply = await agents.send(request())
             assert await reply.read(100) == b"ok"
     assert connections == 1

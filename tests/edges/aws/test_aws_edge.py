@@ -93,6 +93,13 @@ async def test_what_no_operation_has_is_a_404(tmp_path: Any, method: str) -> Non
         assert answer.headers["x-amzn-requestid"]
 
 
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+async def test_a_path_of_ours_by_another_method_is_a_405(tmp_path: Any, method: str) -> None:
+    answer = await call(make_edge({}, tmp_path), method, INVOKE_PATH)
+    assert (answer.status, answer.code) == (405, "UnknownOperationException")
+    assert answer.headers["allow"] == "POST"
+
+
 async def test_a_foreign_arn_beside_one_of_ours_does_not_exist(tmp_path: Any) -> None:
     seen = Seen({})
     edge = make_edge({"agent-registry-control:DeleteRegistryRecord": seen}, tmp_path)

@@ -15,11 +15,13 @@ from freehold.ports.placement import Launch, Lease, SessionKey, SessionLine
 from freehold.ports.sandbox import Limits
 from freehold.services.runtime.invocations import Invocation, InvocationService
 from freehold.services.runtime.model import Deployment, Prepared
+from freehold.services.runtime.protocols import Served
 from freehold.services.runtime.service import RuntimeService
 
 DEPLOYMENT = Deployment(
     tenant="100000000001", runtime_id="x-AAAAAAAAAA", runtime_arn="arn", runtime_name="x",
-    endpoint="DEFAULT", version=1, tier="", entry_point=("main.py",), environment={},
+    endpoint="DEFAULT", version=1, tier="", served=Served(protocol="A2A", port=9000, path="/"),
+    entry_point=("main.py",), environment={},
     idle_seconds=60, lifetime_seconds=60, header_allowlist=frozenset(),
     prepared=Prepared(code="code", layers=(), interpreter="PYTHON_3_11"),
 )  # fmt: skip
@@ -99,7 +101,7 @@ class Agents:
         self._answers = list(answers)
         self.bodies: list[bytes] = []
 
-    async def post(self, request: AgentRequest) -> AgentReply:
+    async def send(self, request: AgentRequest) -> AgentReply:
         answer = self._answers.pop(0)
         self.bodies.append(await request.body.read())
         if isinstance(answer, BaseException):
@@ -211,4 +213,34 @@ async def test_but_only_once_and_never_what_an_agent_may_have_seen(sessions: Ses
     with pytest.raises(RuntimeClientFailed, match="it was its time"):
         await service(sessions, Agents(AgentBroke("it broke"))).invoke(call())
     assert sessions.acquired == 3
+    assert sessions.held == []
+
+
+CARD = b'{"name": "x"}'
+
+
+async def test_a_card_gives_it_back(sessions: Sessions) -> None:
+    reply = Reply(CARD)
+    arn, session = DEPLOYMENT.runtime_id, "s" * 33
+    got = await service(sessions, Agents(reply)).card("100000000001", arn, None, session, "r")
+    assert got == (session, {"name": "x"})
+    assert (sessions.held, reply.closed) == ([], 1)
+
+
+def not_found() -> Reply:
+    reply = Reply(b"Not Found")
+    reply.status = 404
+    return reply
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [not_found(), Reply(b"[]"), Reply(CARD[:5], AgentBroke("it broke")), AgentBroke("it broke")],
+    ids=["none", "no object", "broken off", "no answer"],
+)
+async def test_a_card_that_cannot_be_had_gives_it_back(
+    sessions: Sessions, answer: Reply | AgentBroke
+) -> None:
+    with pytest.raises(RuntimeClientFailed):
+        await service(sessions, Agents(answer)).card("1", DEPLOYMENT.runtime_id, None, None, "r")
     assert sessions.held == []

@@ -156,6 +156,34 @@ async def test_an_mcp_session_of_our_own_making_is_the_sandboxs(serving: Serving
     assert agent.platform.session(session)["status"] != "ENDED"
 
 
+def test_boto3_stays_in_a_servers_mcp_session_by_its_id_alone(serving: Serving) -> None:
+    """It makes up a new runtime session for each call that names none."""
+    agent = serving("mcp-stateful")
+
+    def ask(method: str, params: Any, **more: Any) -> Any:
+        return agent.data.invoke_agent_runtime(
+            agentRuntimeArn=agent.arn,
+            payload=json.dumps(rpc(method, params)).encode(),
+            contentType="application/json",
+            accept="application/json, text/event-stream",
+            mcpProtocolVersion="2025-11-25",
+            **more,
+        )
+
+    client = {"name": "boto3", "version": "1"}
+    hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": client}
+    begun = ask("initialize", hello)
+    begun["response"].read()
+    for turn in (1, 2):
+        calling = {"name": "count", "arguments": {"by": 1}}
+        answer = ask("tools/call", calling, mcpSessionId=begun["mcpSessionId"])
+        assert answer["runtimeSessionId"] == begun["runtimeSessionId"]
+        assert answer["mcpSessionId"] == begun["mcpSessionId"]
+        lines = answer["response"].read().splitlines()
+        (event,) = [json.loads(line[6:]) for line in lines if line.startswith(b"data: {")]
+        assert event["result"]["structuredContent"] == {"result": turn}
+
+
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
 async def test_listening_and_ending_by_mcp_are_not_to_be_had(serving: Serving, method: str) -> None:
     async with httpx_client(serving("mcp")) as http:
@@ -264,5 +292,5 @@ def test_an_agent_that_listens_elsewhere_than_its_protocol_says(hasty: RunningPl
     refused = agent.refusal(json.dumps(rpc("tools/list")).encode())
     assert (refused.status, refused.kind) == (424, "RuntimeClientError")
     assert "port 8000" in refused.message
-    assert "serverProtocol MCP" in refused.message
+    assert "serverProtocol is MCP" in refused.message
     agent.delete()

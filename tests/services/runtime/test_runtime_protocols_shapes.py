@@ -57,7 +57,7 @@ def test_the_clients_header_wins_over_a_session_that_is_not_ours() -> None:
     assert McpSession.of(SERVERS, OURS) == McpSession(session_id=OURS, inside=SERVERS)
 
 
-@pytest.mark.parametrize("said", ["short", "x" * 257, f"short~{SERVERS}", "short~"])
+@pytest.mark.parametrize("said", ["short", "x" * 257, "short~server", "short~"])
 def test_what_cannot_be_a_session_of_ours_begins_a_new_one(said: str) -> None:
     assert McpSession.of(said, None) == McpSession(session_id=None, inside=said)
 

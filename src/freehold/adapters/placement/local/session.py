@@ -118,8 +118,8 @@ class LiveSession:
         if exited in done:
             raise self.client_failure(f"the agent ended while starting: {exited.result().reason}")
         raise self.client_failure(
-            f"the agent did not answer GET /ping on port {self.port}, where an agent with "
-            f"serverProtocol {self.protocol} listens, within {seconds_max:.0f} s"
+            f"the agent did not answer GET /ping on port {self.port} within {seconds_max:.0f} s "
+            f"(its serverProtocol is {self.protocol})"
         )
 
     async def _probe_until_healthy(self) -> None:
