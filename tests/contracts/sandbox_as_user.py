@@ -75,14 +75,14 @@ async def exercise(ground: Ground, out: Path) -> None:
     assert left.files == before.files, left.files - before.files
 
 
-async def main(tier: str, root: Path) -> None:
+async def main(root: Path) -> None:
     out = root / "out"
     out.mkdir()
     place = root / "ground"
     place.mkdir()
-    async with ground_of(tier, place) as ground:
+    async with ground_of("container", place) as ground:
         await asyncio.wait_for(exercise(ground, out), 30)
     print("all well")
 
 
-uvloop.run(main(sys.argv[1], Path(sys.argv[2])))
+uvloop.run(main(Path(sys.argv[1])))

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fault_ground import FaultyPlatform, MakePlatform
 
 import agents
+from fault_ground import FaultyPlatform, MakePlatform
 from running import Agent
 
 

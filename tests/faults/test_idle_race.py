@@ -5,10 +5,10 @@ import time
 from typing import Any
 
 import pytest
-from fault_ground import MakePlatform
 from test_many_sessions import all_at_once
 
 import agents
+from fault_ground import MakePlatform
 from running import Agent, new_session
 
 pytestmark = pytest.mark.timeout(300)

@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 
 import pytest
-from fault_ground import FaultyPlatform, MakePlatform
 
 import agents
+from fault_ground import FaultyPlatform, MakePlatform
 from running import Agent, new_session, together, until
 
 pytestmark = pytest.mark.timeout(300)
@@ -95,7 +95,7 @@ def _end_sandbox_of(platform: FaultyPlatform, sandbox_id: str) -> None:
 def test_a_build_that_was_cut_off_is_finished_by_the_next_node(
     faulty: FaultyPlatform,
 ) -> None:
-    many = {f"package/module_{n}.py": "def f(a, b):\n    return a + b\n" * 40 for n in range(800)}
+    many = {f"package/module_{n}.py": "def f(a, b):\n    return a + b\n" * 40 for n in range(2500)}
     agent = faulty.create({**agents.plain(), **many})  # whose compilation takes seconds
     records = faulty.state / "sandboxes" / "container" / "records"
     until(lambda: list(records.glob("*.json")), every=0.01)

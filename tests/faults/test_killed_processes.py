@@ -5,9 +5,15 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from botocore.exceptions import BotoCoreError, ClientError
-from fault_ground import FaultyPlatform
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionClosedError,
+    EndpointConnectionError,
+    ReadTimeoutError,
+)
 
+from fault_ground import FaultyPlatform
 from running import Agent, events_of, new_session, together, until
 
 pytestmark = pytest.mark.timeout(300)
@@ -133,6 +139,43 @@ def test_starts_go_on_when_the_node_is_killed(faulty: FaultyPlatform, victim: Ag
         if row["sessionId"] in sessions and row["endedAt"]:
             assert row["endReason"].startswith("lost")
     together(*[lambda s=s: victim.stop(s) for s in sessions])
+
+
+@pytest.mark.parametrize("kinds", [("api",), ("postgres",), ("api", "node", "postgres")])
+def test_starts_that_are_cut_off_fail_clearly_and_can_be_asked_for_again(
+    faulty: FaultyPlatform, victim: Agent, kinds: tuple[str, ...]
+) -> None:
+    sessions = [new_session() for _ in range(8)]
+    old = {kind: faulty.pids(kind)[0] for kind in kinds}
+    lived = len(faulty.session_directories())
+
+    def kill_in_the_middle() -> bool:
+        until(lambda: len(faulty.session_directories()) >= lived + 3, every=0.002)
+        faulty.kill(*kinds)
+        return True
+
+    def ask(session: str) -> bool:
+        try:
+            return bool(victim.invoke(session=session)["boot"])
+        except ClientError as error:
+            assert error.response["ResponseMetadata"]["HTTPStatusCode"] in (500, 503), error
+        except (ConnectionClosedError, ReadTimeoutError, EndpointConnectionError):
+            assert "api" in kinds, "only a worker's death breaks a connection"
+        return False
+
+    together(kill_in_the_middle, *[lambda s=s: ask(s) for s in sessions])
+    for kind in kinds:
+        faulty.replaced(kind, old[kind])
+    for session in sessions:
+        until(lambda s=session: _answers(victim, s))
+    until(lambda: _agree(faulty))
+    together(*[lambda s=s: victim.stop(s) for s in sessions])
+
+
+def _agree(platform: FaultyPlatform) -> bool:
+    """What is written down, and what is there."""
+    live = platform.sessions(status="live", limit=100)
+    return sorted(row["sandboxId"] for row in live) == platform.session_directories()
 
 
 def test_calls_that_need_no_database_go_on_without_it(

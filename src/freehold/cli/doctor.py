@@ -1,6 +1,5 @@
 """`freehold doctor`: what this machine offers to the platform, and what is missing."""
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +31,8 @@ def doctor(output: Output, *, state: Path | None) -> int:
     here can run a session.
     """
     # The platform's own parts are slow to import, and no other command needs them.
+    import asyncio
+
     from freehold.processes.examination import examine
     from freehold.settings import SettingsError, load
 

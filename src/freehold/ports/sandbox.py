@@ -1,7 +1,7 @@
 """A place to run what we do not trust."""
 
 import socket
-from typing import Literal, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -54,26 +54,6 @@ class SandboxSpec(msgspec.Struct, frozen=True, kw_only=True):
     output: str
     limits: Limits = Limits()
     loopback_ports: tuple[int, ...] = ()
-
-
-class TemplateSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What sessions of one agent version have in common, prepared once.
-
-    `command`, `mounts` and `environment` are as in a session's spec, writable mounts left out.
-    `environment` holds what modules may read while they are imported, and never a secret: it ends
-    up in the memory of every session. `modules`: what to import, in place of what the entry point
-    is seen to ask for. Code of the agent's own is read, and never run.
-    """
-
-    id: str
-    command: tuple[str, ...]
-    environment: dict[str, str] = {}
-    mounts: tuple[Mount, ...] = ()
-    directory: str
-    output: str
-    limits: Limits = Limits(memory_bytes_max=1 << 30, processes_max=128)
-    modules: tuple[str, ...] = ()
-    import_seconds_max: float = 120
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -133,29 +113,3 @@ class SandboxDriver(Protocol):
 
     async def close(self) -> None:
         """Let go of the driver's own parts. Sandboxes go on."""
-
-
-class Template(Protocol):
-    """Belongs to one agent version of one tenant. Sandboxes started from it outlive it."""
-
-    id: str
-    state: Literal["ready", "unfit", "closed"]
-    reason: str
-    """Why it is not ready: "starts threads when imported: X"."""
-
-    def unsuited(self, spec: SandboxSpec) -> str | None:
-        """Why this sandbox cannot be started from it; None when it can."""
-
-    def usage(self) -> Usage: ...
-
-    async def close(self) -> None: ...
-
-
-class TemplateDriver(SandboxDriver, Protocol):
-    """A tier with fast starts. `sweep` and `close` end templates as well."""
-
-    async def prepare(self, spec: TemplateSpec) -> Template:
-        """Takes as long as the imports do. An agent that cannot be forked makes it `unfit`."""
-
-    async def start(self, spec: SandboxSpec, template: Template | None = None) -> Sandbox:
-        """An ordinary start when nothing can come from the template; `forked` says which."""

@@ -49,19 +49,6 @@ class Group:
             self._set("cpu", "cpu.cfs_quota_us", quota)
         self._set("pids", "pids.max", limits.processes_max)
 
-    def lift_memory_limit(self) -> None:
-        """For what runs no more, and yet must never be refused a page or lose a process."""
-        if self._v2:
-            self._set("memory", "memory.oom.group", 0, optional=True)
-            self._set("memory", "memory.max", "max")
-        else:
-            self._set("memory", "memory.memsw.limit_in_bytes", -1, optional=True)
-            self._set("memory", "memory.limit_in_bytes", -1)
-
-    @property
-    def directories(self) -> list[str]:
-        return [str(directory) for directory in self._all()]
-
     def join(self, pid: int) -> None:
         for directory in self._all():
             (directory / "cgroup.procs").write_text(str(pid))

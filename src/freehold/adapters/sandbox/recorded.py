@@ -28,7 +28,6 @@ class RecordedDriver(ABC, Generic[S]):
     """A tier adds how one of its sandboxes is made, and how a recorded one is found again."""
 
     tier: str
-    setup_seconds_max = _SETUP_SECONDS_MAX
 
     def __init__(self, directory: Path) -> None:
         self._records = Records(directory / "records")
@@ -56,7 +55,7 @@ class RecordedDriver(ABC, Generic[S]):
         sandbox = self._sandbox(self._new_record(spec), spec.limits)
         self._starting.add(spec.id)
         try:
-            async with asyncio.timeout(self.setup_seconds_max):
+            async with asyncio.timeout(_SETUP_SECONDS_MAX):
                 await self._bring_up(spec, sandbox)
         except TimeoutError as error:
             await sandbox.stop()

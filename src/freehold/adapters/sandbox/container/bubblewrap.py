@@ -6,7 +6,7 @@ import os
 import shutil
 import stat
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -16,13 +16,6 @@ from freehold.ports.sandbox import LAUNCHER, Limits, Mount, SandboxFailed, Sandb
 
 HOME = "/home/agent"
 INSIDE_UID = 1000
-DEFAULT_ENVIRONMENT = {
-    "PATH": "/usr/local/bin:/usr/bin:/bin",
-    "HOME": HOME,
-    "TMPDIR": "/tmp",  # noqa: S108
-}
-_IDENTITY = ("--uid", str(INSIDE_UID), "--gid", str(INSIDE_UID), "--hostname", "sandbox")
-_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 _SYSTEM_LINKS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 
 
@@ -56,50 +49,20 @@ def arguments(
         *_namespaces(program),
         *_system(etc, launcher),
         *_scratch(spec.limits),
-        *bindings(mounts),
+        *_mounts(mounts),
         *("--remount-ro", "/dev", "--remount-ro", "/"),
         *_environment(environment),
         *("--chdir", spec.workdir),
     ]
 
 
-def template_arguments(
-    *,
-    limits: Limits,
-    environment: dict[str, str],
-    mounts: Iterable[Mount],
-    etc: Path,
-    launcher: Path,
-) -> list[str]:
-    """Of a sandbox whose user namespace is given (`--userns`), and may have others below it."""
-    every = ("pid", "net", "ipc", "uts", "cgroup-try")
-    # Not --dev: its pseudo-terminals need a root inside, which this user namespace has not.
-    nodes = [part for name in _DEVICES for part in ("--dev-bind", f"/dev/{name}", f"/dev/{name}")]
-    return [
-        *(f"--unshare-{each}" for each in every),
-        *_IDENTITY,
-        *("--cap-drop", "ALL", "--new-session", "--clearenv"),
-        *system_files(etc, launcher),
-        *("--proc", "/proc", "--perms", "0755", "--tmpfs", "/dev", *nodes),
-        *_scratch(limits),
-        *bindings(mounts),
-        *("--remount-ro", "/dev", "--remount-ro", "/"),
-        *_environment(environment),
-        *("--chdir", "/"),
-    ]
-
-
-def view(limits: Limits, mounts: Iterable[Mount], etc: Path, launcher: Path) -> list[str]:
-    """Every file that `arguments` shows, but for /proc and /dev."""
-    return [*system_files(etc, launcher), *_scratch(limits), *bindings(mounts)]
-
-
 def _namespaces(program: str) -> list[str]:
     # No --die-with-parent: a sandbox outlives the process that started it, and is adopted.
     every = ("user", "pid", "net", "ipc", "uts", "cgroup-try")
+    identity = ("--uid", str(INSIDE_UID), "--gid", str(INSIDE_UID), "--hostname", "sandbox")
     return [
         *(f"--unshare-{each}" for each in every),
-        *_IDENTITY,
+        *identity,
         # The seccomp filter refuses them too: an old bubblewrap loses one of two locks.
         *(["--disable-userns"] if "--disable-userns" in _offered(program) else []),
         *("--cap-drop", "ALL", "--new-session", "--clearenv"),
@@ -107,23 +70,18 @@ def _namespaces(program: str) -> list[str]:
 
 
 def _system(etc: Path, launcher: Path) -> list[str]:
-    return [*system_files(etc, launcher), "--proc", "/proc", "--dev", "/dev"]
-
-
-def system_files(etc: Path, launcher: Path, root: str = "") -> list[str]:
-    """What every sandbox has of the system, below `root`."""
-    result = ["--ro-bind", "/usr", f"{root}/usr"]
+    result = ["--ro-bind", "/usr", "/usr"]
     for name in _SYSTEM_LINKS:
         path = Path(name)
         if path.is_symlink():
-            result += ["--symlink", str(path.readlink()), root + name]
+            result += ["--symlink", str(path.readlink()), name]
         elif path.is_dir():
-            result += ["--ro-bind", name, root + name]
-    result += ["--ro-bind", str(etc), f"{root}/etc"]
-    for folder in ("/opt", "/var", "/run", str(Path(LAUNCHER).parent)):
-        result += ["--perms", "0755", "--dir", root + folder]
-    result += ["--symlink", "/tmp", f"{root}/var/tmp"]  # noqa: S108
-    return [*result, "--ro-bind", str(launcher), root + LAUNCHER]
+            result += ["--ro-bind", name, name]
+    result += ["--ro-bind", str(etc), "/etc", "--proc", "/proc", "--dev", "/dev"]
+    result += ["--perms", "0755", "--dir", "/opt", "--perms", "0755", "--dir", "/var"]
+    result += ["--symlink", "/tmp", "/var/tmp", "--perms", "0755", "--dir", "/run"]  # noqa: S108
+    result += ["--perms", "0755", "--dir", str(Path(LAUNCHER).parent)]
+    return [*result, "--ro-bind", str(launcher), LAUNCHER]
 
 
 def _scratch(limits: Limits) -> list[str]:
@@ -133,10 +91,10 @@ def _scratch(limits: Limits) -> list[str]:
     return result
 
 
-def bindings(mounts: Iterable[Mount], root: str = "") -> list[str]:
+def _mounts(mounts: Iterable[Mount]) -> list[str]:
     result: list[str] = []
     for mount in sorted(mounts, key=lambda each: each.target.count("/")):  # parents first
-        result += ["--bind" if mount.writable else "--ro-bind", mount.source, root + mount.target]
+        result += ["--bind" if mount.writable else "--ro-bind", mount.source, mount.target]
     return result
 
 
@@ -165,36 +123,31 @@ def spawn(
     *,
     arguments: list[str],
     command: tuple[str, ...],
+    seccomp: int,
     uid: int | None,
     output: str,
     mark: str,
-    descriptors: Mapping[str, int],
-    owner: int | None = None,
-    also: Iterable[int] = (),
-    groups: Iterable[int] = (),
+    info: int,
+    block: int,
 ) -> subprocess.Popen[bytes]:
-    """`uid` None: as ourselves. `owner` of the output file, if another than `uid`.
-
-    `descriptors` by the option that names them; the payload waits for a byte on that of
-    `--block-fd`. `also` are those that `arguments` name. `groups` are kept when `uid` changes.
+    """`uid` None: as ourselves. The payload waits until a byte can be read from `block`.
 
     Arguments go through a descriptor: the environment is nobody's business in a process list, and
     a customer's LD_PRELOAD must not reach bubblewrap itself.
     """
-    listed = [*arguments, *(str(part) for pair in descriptors.items() for part in pair)]
-    with memory_file("\0".join(listed).encode()) as args, opened(output, owner or uid) as out:
+    descriptors = ("--seccomp", seccomp), ("--info-fd", info), ("--block-fd", block)
+    listed = [*arguments, *(str(part) for pair in descriptors for part in pair)]
+    with memory_file("\0".join(listed).encode()) as args, opened(output, uid) as out:
         line = [program, "--args", str(args), "--", *command]
         switch: dict[str, object] = {}
         setpriv = shutil.which("setpriv") if uid is not None else None
         if setpriv:
             # Popen(user=) must fork, and copies the page tables of a big process (10 ms at 300
             # MiB); without it Popen uses vfork.
-            kept = ",".join(str(each) for each in groups)
-            kept = f"--groups={kept}" if kept else "--clear-groups"
-            ids = (f"--reuid={uid}", f"--regid={uid}", kept, "--inh-caps=-all")
+            ids = (f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--inh-caps=-all")
             line = [setpriv, *ids, *line]
         elif uid is not None:
-            switch = {"user": uid, "group": uid, "extra_groups": list(groups)}
+            switch = {"user": uid, "group": uid, "extra_groups": []}
         return subprocess.Popen(  # type: ignore[call-overload, no-any-return]
             line,
             env={MARK_VARIABLE: mark},
@@ -202,7 +155,7 @@ def spawn(
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,
-            pass_fds=[args, *descriptors.values(), *also],
+            pass_fds=[args, seccomp, info, block],
             start_new_session=True,
             umask=0o022,
             **switch,

@@ -28,8 +28,10 @@ SOCKETS_VARIABLE = "FREEHOLD_AGENT_SOCKETS"
 
 
 def main(arguments: list[str]) -> None:
-    code, layers, entry = parsed(arguments)
-    sys.path[:] = [code, *provided(layers)]
+    code, layers, entry = _parsed(arguments)
+    sys.path[:] = [code, *(path for path in sys.path if _is_standard(path))]
+    for layer in layers:
+        site.addsitedir(layer)
     # For programs that the entry point starts, or becomes (opentelemetry-instrument).
     inherited = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join([code, *layers, *([inherited] if inherited else [])])
@@ -40,24 +42,12 @@ def main(arguments: list[str]) -> None:
         sys.argv[:] = entry[1:]
         runpy.run_module(entry[1], run_name="__main__", alter_sys=True)
         return
-    program = script(entry[0], code, layers)
-    sys.argv[:] = [program, *entry[1:]]
-    runpy.run_path(program, run_name="__main__")
+    script = _script(entry[0], code, layers)
+    sys.argv[:] = [script, *entry[1:]]
+    runpy.run_path(script, run_name="__main__")
 
 
-def provided(layers: list[str], known: dict[tuple[str, ...], list[str]] = {}) -> list[str]:  # noqa: B006
-    """The path of modules behind the code. A process that is forked off one which has asked for
-    the same layers is spared reading them again."""
-    if tuple(layers) not in known:
-        sys.path[:] = [path for path in sys.path if _is_standard(path)]
-        for layer in layers:
-            site.addsitedir(layer)
-        known[tuple(layers)] = list(sys.path)
-    return known[tuple(layers)]
-
-
-def parsed(arguments: list[str]) -> tuple[str, list[str], list[str]]:
-    """The code, the layers, and the entry point with its arguments."""
+def _parsed(arguments: list[str]) -> tuple[str, list[str], list[str]]:
     rest, code, layers = list(arguments), os.getcwd(), []
     while len(rest) >= 2 and rest[0] in ("--code", "--layer"):
         option, value = rest.pop(0), os.path.abspath(rest.pop(0))
@@ -75,7 +65,7 @@ def _is_standard(path: str) -> bool:
     return path != own and os.path.basename(path) not in ("site-packages", "dist-packages")
 
 
-def script(name: str, code: str, layers: list[str]) -> str:
+def _script(name: str, code: str, layers: list[str]) -> str:
     """A file of the code, or a program that a layer installed."""
     found = os.path.join(code, name)
     if os.path.exists(found):
