@@ -1,6 +1,9 @@
 # The two commands of the README: `make demo`, `make test`. Everything else is for developers.
 .DEFAULT_GOAL := help
 PY := .venv/bin/python
+# Tests of one file stay together: they share platforms that take seconds to start.
+WORKERS ?= 2
+PYTEST = $(PY) -m pytest -n $(WORKERS) --dist loadfile
 
 help: ## What can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -15,10 +18,15 @@ demo: .venv/.run ## Deploy an example agent and talk to it (KEEP=1 leaves the pl
 	@$(PY) examples/demo.py $(if $(KEEP),--keep)
 
 test: .venv/.dev ## The tests, under 15 minutes on two cores
-	@$(PY) -m pytest -m "not slow"
+	@$(PYTEST) -m "not slow"
 
+# Much of the slow suites is waiting for virtual machines, installations and ends of leases.
+test-all: WORKERS = 3
 test-all: .venv/.dev ## The tests and the slow suites
-	@$(PY) -m pytest
+	@$(PYTEST)
+
+phoenix: .venv/.dev ## Arize Phoenix (Elastic licence) for the test that it reads what we forward
+	@$(PY) tests/services/observability/phoenix_server.py
 
 lint: .venv/.dev ## Formatter, linter, types, direction of imports
 	@$(PY) -m ruff format --check .
@@ -43,4 +51,4 @@ lock: ## Resolve the dependencies anew
 clean: ## Remove what was made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
-.PHONY: help demo test test-all lint format docs lock clean
+.PHONY: help demo test test-all phoenix lint format docs lock clean

@@ -10,6 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.parse
+import urllib.request
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,6 +39,31 @@ class PlatformUnderTest:
             config=Config(read_timeout=600, retries={"total_max_attempts": 1}),
         )
 
+    def own(self, path: str, **query: str) -> dict[str, Any]:
+        """What our own API answers to a GET, `path` below /freehold/v1."""
+        return self._own("GET", f"{path}?{urllib.parse.urlencode(query)}", None)
+
+    def own_put(self, path: str, document: dict[str, Any]) -> dict[str, Any]:
+        return self._own("PUT", path, json.dumps(document).encode())
+
+    def _own(self, method: str, path: str, body: bytes | None) -> dict[str, Any]:
+        from botocore.auth import SigV4Auth
+        from botocore.awsrequest import AWSRequest
+        from botocore.credentials import Credentials
+
+        url = f"{self.endpoint}/freehold/v1{path}"
+        headers = {"Content-Type": "application/json"} if body is not None else {}
+        request = AWSRequest(method=method, url=url, data=body, headers=headers)
+        credentials = Credentials(
+            self.connection["access_key_id"], self.connection["secret_access_key"]
+        )
+        SigV4Auth(credentials, "freehold", self.connection["region"]).add_auth(request)
+        sent = dict(request.headers.items())
+        asked = urllib.request.Request(url, body, sent, method=method)
+        with urllib.request.urlopen(asked, timeout=60) as answer:
+            found: dict[str, Any] = json.load(answer)
+            return found
+
     def processes(self) -> dict[str, int]:
         """{"node": pid, "api": pid, ...} of this platform's own processes."""
         found = {}
@@ -51,7 +78,13 @@ class PlatformUnderTest:
                         found[kind] = int(entry.name)
         return found
 
-    def deploy(self, name: str, folder: Path = AGENT, **more: Any) -> str:
+    def deploy(
+        self,
+        name: str,
+        folder: Path = AGENT,
+        entry_point: tuple[str, ...] = ("main.py",),
+        **more: Any,
+    ) -> str:
         bundle = io.BytesIO()
         with zipfile.ZipFile(bundle, "w") as archive:
             for file in sorted(p for p in folder.rglob("*") if p.is_file()):
@@ -65,7 +98,7 @@ class PlatformUnderTest:
                 "codeConfiguration": {
                     "code": {"s3": {"bucket": "bench", "prefix": f"{name}.zip"}},
                     "runtime": f"PYTHON_3_{sys.version_info.minor}",
-                    "entryPoint": ["main.py"],
+                    "entryPoint": list(entry_point),
                 }
             },
             roleArn=f"arn:aws:iam::{self.connection['account']}:role/bench",

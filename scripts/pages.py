@@ -4,10 +4,14 @@ python scripts/pages.py [--check]
 """
 
 import argparse
+import dataclasses
 import sys
+import typing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -70,10 +74,16 @@ def _services() -> Any:
     """Operations are described without anything behind them."""
     from freehold.processes.api import Services
 
-    nothing: Any = None
-    return Services(
-        keys=nothing, resources=nothing, runtimes=nothing, invocations=nothing, blobs=nothing
-    )
+    return _nothing(Services)
+
+
+def _nothing(kind: Any) -> Any:
+    """What is put together of parts, of parts that are None in the end."""
+    put_together = dataclasses.is_dataclass(kind) or hasattr(kind, "_fields")
+    if not put_together and not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
+        return None
+    parts = typing.get_type_hints(kind)
+    return kind(**{name: _nothing(part) for name, part in parts.items()})
 
 
 PAGES: dict[str, Callable[[], str]] = {

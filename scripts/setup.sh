@@ -45,5 +45,52 @@ quietly .venv/bin/python -m pip install --disable-pip-version-check --require-ha
     -r "requirements/$kind.txt"
 quietly .venv/bin/python -m pip install --disable-pip-version-check --no-deps \
     --no-build-isolation --editable .
+if [ "$kind" = dev ] && [ "$(uname)" = Linux ]; then
+    # So that their suites run. What cannot be installed here is skipped, but not in CI.
+    for tier in gvisor vm; do
+        sh "scripts/install-$tier.sh" ${CI:+--required}
+    done
+fi
+# A registry for the tests of container images, which skip without one. The program alone: Debian's
+# package would also start it as a service.
+fetch_registry() {
+    (cd "$1" && apt-get -q download docker-registry && dpkg-deb -x docker-registry_*.deb .) \
+        >"$said" 2>&1 && cp "$1/usr/bin/docker-registry" .venv/bin/
+}
+if [ "$kind" = dev ] && ! PATH="$PATH:.venv/bin" command -v docker-registry >/dev/null 2>&1 &&
+    command -v apt-get >/dev/null 2>&1; then
+    work="$(mktemp -d)"
+    chmod 755 "$work"
+    fetch_registry "$work" || { [ "$(id -u)" = 0 ] && quietly apt-get update -q &&
+        fetch_registry "$work"; } ||
+        echo "No docker-registry from apt: the tests that pull images will be skipped." >&2
+    rm -rf "$work"
+fi
+if [ "$kind" = dev ]; then # an OpenID provider, and MCP's conformance suite: CI must have them
+    for packages in tests/oidc_provider tests/conformance/suite; do
+        .venv/bin/python tests/npm_packages.py "$packages" >"$said" 2>&1 && continue
+        tail -n 3 "$said" >&2
+        if [ -n "${CI:-}" ]; then exit 1; fi
+        echo "No $packages from npm: the tests that need it will be skipped." >&2
+    done
+fi
+# The model that finds tools by their meaning, for the tests that measure it: CI must have it.
+if [ "$kind" = dev ] && ! .venv/bin/freehold embeddings fetch --beside-python >"$said" 2>&1; then
+    tail -n 3 "$said" >&2
+    if [ -n "${CI:-}" ]; then exit 1; fi
+    echo "No weights of the local model: the tests that need them will be skipped." >&2
+fi
+# A browser for the tests of the console, which skip without one.
+if [ "$kind" = dev ] && [ "$(uname)" = Linux ] && ! command -v chromium >/dev/null 2>&1; then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+        echo "Installing chromium ..."
+        export DEBIAN_FRONTEND=noninteractive
+        { apt-get update -q && apt-get install -q -y --no-install-recommends chromium; } \
+            >"$said" 2>&1 ||
+            echo "No chromium from apt: the tests of the console will be skipped." >&2
+    else
+        echo "For the console's tests, install Chromium: sudo apt-get install chromium" >&2
+    fi
+fi
 touch ".venv/.$kind"
 if [ "$kind" = dev ]; then touch .venv/.run; fi

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -23,7 +24,19 @@ from served_model import MODEL_KEY, ServedModel
 # As root PostgreSQL needs an unprivileged user; tests make none on the machine.
 SERVER_USER = "nobody" if os.geteuid() == 0 else None
 
+# A run in the background of a shell has these ignored, and so would all that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+for _number in (signal.SIGHUP, signal.SIGQUIT):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, lambda *_: None)
+
 MakeDsn = Callable[[], Awaitable[str]]
+
+
+@pytest.fixture(autouse=True)
+def _no_session_of_another_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """boto3 keeps its default session, and with it the keys that the environment had before."""
+    monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
 
 
 @pytest.fixture(scope="session")
@@ -113,6 +126,7 @@ def platform(open_directory: Path, scripted_model: ServedModel) -> Iterator[Runn
         },
         metering_seconds=1,
         allow_process_tier="true",
+        outbound_private_hosts="127.0.0.1",
     )
     with running:
         yield running

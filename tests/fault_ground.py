@@ -12,7 +12,7 @@ from typing import Any
 
 from running import RunningPlatform, until
 
-UP_SECONDS_MAX = 60
+UP_SECONDS_MAX = 180
 
 
 class FaultyPlatform(RunningPlatform):

@@ -9,16 +9,17 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote, urlencode
 
-import boto3
 import urllib3
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
@@ -26,22 +27,34 @@ from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
+from aws_clients import aws_client
 from freehold.adapters.postgres.configuration import DATABASE, ROLE
 from freehold.adapters.postgres.pool import PostgresDatabase
 from freehold.adapters.secrets.envelope import EnvelopeSealer
 from freehold.adapters.secrets.keyring import Keyring
-from freehold.services.identity.model import NewAccessKey
-from freehold.services.identity.service import AccessKeyService
+from freehold.services.access.model import NewAccessKey
+from freehold.services.access.service import AccessKeyService
 
 T = TypeVar("T")
 
-START_SECONDS_MAX = 60
+START_SECONDS_MAX = 180
 READY_SECONDS_MAX = 180
 PYTHON = f"PYTHON_3_{sys.version_info.minor}"
 
 
-_NOT_INHERITED = ("AWS_", "FREEHOLD_", "OPENAI_", "ANTHROPIC_")
+_NOT_INHERITED = ("AWS_", "FREEHOLD_", "OPENAI_", "ANTHROPIC_", "GEMINI_", "GOOGLE_", "MISTRAL_")
 SETTLED = frozenset({"READY", "CREATE_FAILED", "UPDATE_FAILED"})
+
+
+def layer_cache() -> Path:
+    """Where installed requirements stay between runs: FREEHOLD_TEST_LAYER_CACHE, or below /tmp."""
+    given = os.environ.get("FREEHOLD_TEST_LAYER_CACHE")
+    default = Path(tempfile.gettempdir()) / f"freehold-test-layers-{os.getuid()}"
+    cache = Path(given) if given else default
+    cache.mkdir(parents=True, exist_ok=True)
+    assert cache.stat().st_uid == os.getuid(), f"{cache} is somebody else's"
+    cache.chmod(0o711)  # sandboxes' users pass through
+    return cache
 
 
 class RunningPlatform:
@@ -94,6 +107,8 @@ class RunningPlatform:
         code = self.process.wait(60)
         assert self.process.stdout is not None
         self.process.stdout.close()
+        log = self.log.read_text(errors="replace")
+        assert "Exception in callback" not in log, f"an error that nobody caught: {log[-4000:]}"
         return code
 
     def __enter__(self) -> "RunningPlatform":
@@ -111,7 +126,8 @@ class RunningPlatform:
         return [
             pid
             for pid in children_of(self.process.pid)
-            if kind in _words(pid)[_words(pid).index("freehold.app") + 1 :][:1]
+            # One that was forked just now is not yet what it will be.
+            if ["freehold.app", kind] in [list(pair) for pair in pairwise(_words(pid))]
         ]
 
     @property
@@ -204,7 +220,7 @@ class RunningPlatform:
     def client(self, service: str, **more: Any) -> Any:
         config: dict[str, Any] = {"retries": {"total_max_attempts": 1}, "read_timeout": 180}
         config |= more.pop("config", {})
-        return boto3.session.Session().client(
+        return aws_client(
             service,
             **{
                 "endpoint_url": self.endpoint + ("/_s3" if service == "s3" else ""),
@@ -382,7 +398,7 @@ def new_session() -> str:
     return f"session-{uuid.uuid4()}"
 
 
-def until(true: Callable[[], Any], *, seconds_max: float = 30, every: float = 0.05) -> Any:
+def until(true: Callable[[], Any], *, seconds_max: float = 180, every: float = 0.05) -> Any:
     """The first true value. Bounded."""
     deadline = time.monotonic() + seconds_max
     while True:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
-from freehold.testing.scripted_model import ScriptedModel
+from freehold.testing.scripted_model import DEFAULT_SCRIPT, Script, ScriptedModel
 
 MODEL_KEY = "sk-the-key-that-no-session-sees"
 
@@ -14,8 +14,8 @@ MODEL_KEY = "sk-the-key-that-no-session-sees"
 class ServedModel:
     """The scripted model in a thread of its own, for tests that are not asynchronous."""
 
-    def __init__(self) -> None:
-        self.model = ScriptedModel(before_piece=self._before_piece)
+    def __init__(self, script: Script = DEFAULT_SCRIPT) -> None:
+        self.model = ScriptedModel(script, before_piece=self._before_piece)
         self._gate: asyncio.Event | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)

@@ -1,7 +1,7 @@
 """The composition root: the processes of one machine, each started from its own file.
 
-`up` supervises; `python -m freehold.app node` and `... api` are the two kinds of process that it
-starts (processes/node.py, processes/api.py). Only these files plug things together.
+`up` supervises; `python -m freehold.app node`, `... api` and `... egress` are the kinds of process
+that it starts (processes/node.py, api.py, egress.py). Only these files plug things together.
 """
 
 import argparse
@@ -51,6 +51,8 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
     region: str
     access_key_id: str
     pid: int
+    ca_certificate: str | None = None
+    """What clients must trust to reach an https endpoint."""
 
 
 class _Children:
@@ -67,15 +69,21 @@ class _Children:
             )
             for number in range(1, settings.workers + 1)
         ]  # fmt: skip
+        self.egress = [
+            Child(
+                "egress", ["egress", "--port", str(listening.getsockname()[1])],
+                environment=os.environ,
+            )
+        ] if settings.session_egress_max != "none" else []  # fmt: skip
 
     async def launch(self) -> None:
-        await asyncio.gather(*(child.launch() for child in (self.node, *self.workers)))
+        await asyncio.gather(*(child.launch() for child in self._all()))
 
     async def start(self, settings: Settings) -> None:
         orders = Orders(
             settings=settings_module.environment_of(settings), run=str(self._run)
         ).encoded()
-        starts = [asyncio.create_task(child.start(orders)) for child in (self.node, *self.workers)]
+        starts = [asyncio.create_task(child.start(orders)) for child in self._all()]
         try:
             await asyncio.gather(*starts)
         finally:
@@ -87,6 +95,10 @@ class _Children:
         patience = self._settings.drain_seconds_max + 5
         await asyncio.gather(*(worker.stop(patience, hurry) for worker in self.workers))
         await self.node.stop(self._settings.drain_seconds_max + 10)
+        await asyncio.gather(*(child.stop(patience, hurry) for child in self.egress))
+
+    def _all(self) -> "list[Child]":
+        return [self.node, *self.workers, *self.egress]
 
 
 def up(settings: Settings, announce: Callable[[Running], None]) -> None:
@@ -130,8 +142,15 @@ async def _bring_up(settings: Settings, stack: AsyncExitStack, signals: StopSign
     stack.push_async_callback(children.stop, signals.second)
     await children.launch()
     # Imported while the children load theirs: they are the longer way.
+    from freehold.processes import certificates
+    from freehold.processes.identity import trusted_everywhere
+    from freehold.processes.prices import prices
     from freehold.processes.start import chosen_tier, connection
 
+    prices(settings)  # a mistake there is told now, and by nobody else
+    trusted_everywhere(settings.user_token_issuers)
+
+    certificates.prepare(settings)
     starting = asyncio.create_task(database.start())
     try:
         tier = await chosen_tier(settings)
@@ -139,15 +158,17 @@ async def _bring_up(settings: Settings, stack: AsyncExitStack, signals: StopSign
     finally:
         await cancelled(starting)
     host, port = listening.getsockname()[:2]
-    endpoint = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    scheme = "https" if settings.tls else "http"
+    endpoint = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
     known = await connection(settings, endpoint)
+    settings = replace(settings, public_url=settings.public_url.rstrip("/") or endpoint)
     await children.start(settings)
     # From here on a stop begins with the door: whoever comes then is refused at once.
     stack.callback(listening.close)
     return Running(
         endpoint=endpoint, tier=tier.name, tier_detail=tier.detail, state=str(settings.state),
         account=known.account, region=known.region, access_key_id=known.access_key_id,
-        pid=os.getpid(),
+        pid=os.getpid(), ca_certificate=known.ca_certificate,
     )  # fmt: skip
 
 
@@ -191,11 +212,12 @@ class _Database:
 def main() -> None:
     """One of the processes that `up` starts."""
     parser = argparse.ArgumentParser(prog="freehold.app")
-    parser.add_argument("process", choices=("node", "api"))
+    parser.add_argument("process", choices=("node", "api", "egress"))
     parser.add_argument("--orders", type=int, required=True)
     parser.add_argument("--ready", type=int, required=True)
     parser.add_argument("--listen", type=int)
     parser.add_argument("--number", type=int, default=1)
+    parser.add_argument("--port", type=int, default=0)
     options = parser.parse_args()
     # Every session costs its node a dozen descriptors, and the usual limit is 1024.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -210,6 +232,12 @@ def main() -> None:
             surroundings.receive("node")
             configure_logging(surroundings.settings)
             uvloop.run(node(surroundings))
+        elif options.process == "egress":
+            from freehold.processes.egress import egress
+
+            surroundings.receive("egress")
+            configure_logging(surroundings.settings)
+            uvloop.run(egress(surroundings, options.port))
         else:
             from freehold.processes.api import api_worker
 

@@ -39,6 +39,8 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     account: str
     access_key_id: str
     secret_access_key: str
+    ca_certificate: str | None = None
+    """The file to check the endpoint's certificate with, where it is an authority of our own."""
 
     def __repr__(self) -> str:
         return f"Connection({self.endpoint}, {self.access_key_id})"
@@ -239,7 +241,8 @@ def write_connection(state: Path, connection: Connection) -> Path:
     fresh.unlink(missing_ok=True)
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, stat.S_IRUSR | stat.S_IWUSR)
     with os.fdopen(descriptor, "w") as file:
-        json.dump(msgspec.structs.asdict(connection), file, indent=2)
+        known = {k: v for k, v in msgspec.structs.asdict(connection).items() if v is not None}
+        json.dump(known, file, indent=2)
         file.write("\n")
         file.flush()
         os.fsync(file.fileno())

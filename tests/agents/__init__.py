@@ -24,3 +24,14 @@ def spoken() -> dict[str, str]:
         "main.py": (_HERE / "spoken.py").read_text(),
         "requirements.txt": "mcp==2.3.0\na2a-sdk[http-server]==1.3.0\nuvicorn\n",
     }
+
+
+def talking() -> dict[str, str]:
+    """Echoes over its WebSocket. The same layer as `hosted`."""
+    return {**hosted(), "main.py": (_HERE / "talking.py").read_text()}
+
+
+def obeying(requirements: str = "") -> dict[str, str]:
+    """Runs the Python that it gets."""
+    files = {"main.py": (_HERE / "obeying.py").read_text()}
+    return {**files, "requirements.txt": requirements} if requirements else files

@@ -10,6 +10,8 @@ import socket
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -266,6 +268,16 @@ def reach(agent, addresses):
         except OSError as error:
             outcomes[address] = type(error).__name__
     agent.send_json(outcomes)
+
+
+def post(agent, url, headers, body):
+    """What somebody else answers; its status and what it says."""
+    request = urllib.request.Request(url, json.dumps(body).encode(), headers)
+    try:
+        with urllib.request.urlopen(request, timeout=WAIT_SECONDS) as answer:
+            agent.send_json({"status": answer.status, "body": answer.read().decode()})
+    except urllib.error.HTTPError as error:
+        agent.send_json({"status": error.code, "body": error.read().decode()})
 
 
 _BOOT = os.urandom(8).hex()

@@ -44,10 +44,11 @@ def test_imports_run_one_way() -> None:
 
 def test_the_network_ports_stand_in_the_architecture() -> None:
     from freehold.edges.doorway.environment import DOORWAY_PORT
+    from freehold.services.runtime.network import EGRESS_PORT
     from freehold.settings import load
 
     documented = set(re.findall(r"^\| (\d{4,5})", (ROOT / "ARCHITECTURE.md").read_text(), re.M))
-    assert documented == {str(load({}).port), str(DOORWAY_PORT)}
+    assert documented == {str(load({}).port), str(DOORWAY_PORT), str(EGRESS_PORT)}
 
 
 def test_no_links_in_the_documentation_are_broken() -> None:

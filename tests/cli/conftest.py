@@ -19,6 +19,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
         if name.startswith(("AWS_", "FREEHOLD_")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("FREEHOLD_STATE", str(tmp_path / "no-state"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("COLUMNS", "200")
 
     def invoke(*words: object, stdin: str | bytes | None = None) -> Result:

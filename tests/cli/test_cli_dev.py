@@ -133,6 +133,17 @@ def test_a_new_agent_answers_and_a_change_starts_it_again(dev: Started, folder: 
     assert b'"Good"' in agent.ask({"prompt": "Hi"})
 
 
+def test_an_instrumented_agent_runs_here_without_it(dev: Started, folder: Path) -> None:
+    file = folder / "freehold.toml"
+    wrapped = 'entry_point = ["opentelemetry-instrument", "main.py"]'
+    file.write_text(file.read_text().replace('entry_point = "main.py"', wrapped))
+    assert wrapped in file.read_text()
+    agent = dev()
+    agent.event("started")
+    agent.listening()
+    assert b'"Hello!"' in agent.ask({"prompt": "Hi"})
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_ends_the_agent_too_and_says_nothing(dev: Started, number: int) -> None:
     agent = dev()

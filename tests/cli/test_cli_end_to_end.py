@@ -249,6 +249,38 @@ def test_keys_are_made_disabled_enabled_and_deleted(freehold: Command) -> None:
     assert freehold("list", **theirs).code == 1
 
 
+def test_an_endpoint_is_made_moved_split_and_deleted(agent: Agent, freehold: Command) -> None:
+    newest = str(freehold("status", agent.name, "--json").document["version"])
+    made = freehold("endpoints", "set", agent.name, "stable", "--json").document
+    assert (made["before"], made["after"]["version"]) == (None, newest)
+    absent = freehold("endpoints", "set", agent.name, "stable", "--split", "99:10")
+    assert absent.code == 1
+    assert f"{agent.name} has no version 99" in absent.err
+    for wrong in (
+        ("--split", "1:200"),
+        ("--version", "99"),
+        ("--split", "1:10", "--version", "99"),
+    ):
+        assert freehold("endpoints", "set", agent.name, "fresh", *wrong).code == 1
+        assert freehold("endpoints", "set", agent.name, "stable", *wrong).code == 1
+    rows = freehold("endpoints", "list", agent.name, "--json").document["endpoints"]
+    assert [(r["name"], r["split"]) for r in rows] == [("DEFAULT", None), ("stable", None)]
+    moved = freehold("endpoints", "set", agent.name, "stable", "--version", "1", "--split", "1:10")
+    assert moved.out == f"stable of {agent.name} is at version 1, split 1:10.\n", moved.err
+    if newest != "1":
+        assert f"freehold endpoints set {agent.name} stable --version {newest}" in moved.err
+    rows = freehold("endpoints", "list", agent.name, "--json").document["endpoints"]
+    assert [(r["name"], r["version"], r["split"]) for r in rows] == [
+        ("DEFAULT", newest, None),
+        ("stable", "1", "1:10"),
+    ]
+    again = freehold("endpoints", "set", agent.name, "stable", "--no-split", "--json").document
+    assert again["after"]["split"] is None
+    assert freehold("endpoints", "delete", agent.name, "stable").code == 1, "without --yes"
+    assert freehold("endpoints", "delete", agent.name, "stable", "--yes").code == 0
+    assert freehold("invoke", agent.name, "Hi", "--qualifier", "stable").code != 0
+
+
 def test_destroying_without_a_terminal_needs_yes(agent: Agent, freehold: Command) -> None:
     done = freehold("destroy", agent.name)
     assert done.code == 1

@@ -36,6 +36,9 @@ def test_all_keys_are_read(tmp_path: Path) -> None:
             GREETING = ""
             [tags]
             team = "support"
+            [authorizer]
+            discovery_url = "https://id.test/.well-known/openid-configuration"
+            audience = ["agents"]
             """,
         )
     )
@@ -50,13 +53,26 @@ def test_all_keys_are_read(tmp_path: Path) -> None:
         exclude=("data/",),
         environment={"GREETING": ""},
         tags={"team": "support"},
+        authorizer={
+            "discoveryUrl": "https://id.test/.well-known/openid-configuration",
+            "allowedAudience": ["agents"],
+        },
     )
+
+
+def test_an_authorizer_can_be_taken_away(tmp_path: Path) -> None:
+    assert project.load(write(tmp_path, 'name = "greeter"\nauthorizer = false')).authorizer == {}
+    assert project.load(write(tmp_path, 'name = "greeter"')).authorizer is None
 
 
 @pytest.mark.parametrize(
     ("line", "told"),
     [
         ('nmae = "x"', "nmae: no such key"),
+        ("authorizer = true", "authorizer: expected a table, or false for none"),
+        ('[authorizer]\naudience = ["a"]', "authorizer: expected text"),
+        ('[authorizer]\ndiscovery_url = "https://x"', "authorizer: one of audience, clients"),
+        ('[authorizer]\nissuer = "x"', "authorizer: issuer: no such key"),
         ('runtime = "PYTHON_2_7"', "runtime: expected one of PYTHON_3_10"),
         ('protocol = "http"', "protocol: expected one of HTTP"),
         ("idle_timeout_seconds = 59", "idle_timeout_seconds: expected 60 to 1209600 seconds"),

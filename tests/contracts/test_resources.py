@@ -192,6 +192,36 @@ async def test_an_update_sees_the_present_and_counts(resources: Resources, tenan
     assert await resources.get(tenant, NOTE, "one") == changed
 
 
+async def test_a_renamed_resource_leaves_its_name_to_others(
+    resources: Resources, tenant: str
+) -> None:
+    await make(resources, tenant, "one", kind=AGENT, name="first")
+    await make(resources, tenant, "two", kind=AGENT, name="second")
+    with pytest.raises(Conflict, match="another agent runtime has the name 'second'"):
+        await resources.update(tenant, AGENT, "one", lambda now: {"x": 1}, name="second")
+    assert (await resources.get(tenant, AGENT, "one")).document == {}
+    renamed = await resources.update(tenant, AGENT, "one", lambda now: {}, name="third")
+    assert (renamed.name, renamed.id) == ("third", "one")
+    await make(resources, tenant, "three", kind=AGENT, name="first")
+
+
+async def test_of_two_renamed_to_one_name_at_once_one_wins(
+    resources: Resources, tenant: str
+) -> None:
+    for id in ("one", "two", "three"):
+        await make(resources, tenant, id, kind=AGENT, name=id)
+    outcomes = await asyncio.gather(
+        *(
+            resources.update(tenant, AGENT, id, lambda now: {}, name="wanted")
+            for id in ("one", "two", "three")
+        ),
+        return_exceptions=True,
+    )
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == [
+        "Conflict", "Conflict", "Resource",
+    ]  # fmt: skip
+
+
 async def test_concurrent_updates_are_all_counted(resources: Resources, tenant: str) -> None:
     await make(resources, tenant, "one", document={"n": 0})
     await asyncio.gather(

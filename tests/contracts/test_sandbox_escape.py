@@ -1,4 +1,4 @@
-"""What an escape attempt gets in the container tier, and what the host keeps."""
+"""What an escape attempt gets in the tiers that isolate, and what the host keeps."""
 
 import asyncio
 import json
@@ -8,14 +8,26 @@ import shutil
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sandbox_ground import CGROUP, PYTHON, SECONDS_MAX, Ground, ground_of
+from sandbox_ground import (
+    CGROUP,
+    GVISOR,
+    ISOLATING_FIRST,
+    PYTHON,
+    SECONDS_MAX,
+    SLOW_TIERS,
+    VM,
+    Ground,
+    ground_of,
+)
 
 from freehold.adapters.sandbox.container import ContainerDriver
+from freehold.adapters.sandbox.gvisor import GvisorDriver
 from freehold.ports.sandbox import Limits, Mount, SandboxFailed
 
 pytestmark = pytest.mark.skipif(not shutil.which("bwrap"), reason="needs bubblewrap")
@@ -35,10 +47,13 @@ def attempt(function):
 """
 
 
-@pytest.fixture(scope="module")
-async def ground() -> AsyncIterator[Ground]:
+@pytest.fixture(scope="module", params=[*ISOLATING_FIRST, *SLOW_TIERS])
+async def ground(request: pytest.FixtureRequest) -> AsyncIterator[Ground]:
     root = Path(tempfile.mkdtemp(prefix="freehold-escape-"))
-    async with ground_of("container", root) as made:
+    async with ground_of(request.param, root) as made:
+        probe = await made.driver.probe()
+        if not probe.available:
+            pytest.skip(probe.detail)
         yield made
 
 
@@ -65,7 +80,7 @@ async def test_the_hosts_files_are_not_there(ground: Ground) -> None:
         "/var/lib",
         "/var/log",
         "/boot",
-        "/sys",
+        "/sys/kernel",
         "/sys/fs/cgroup",
         "/run/docker.sock",
         "/proc/1/root" + str(secret),
@@ -94,6 +109,8 @@ async def test_the_root_holds_only_what_was_put_there(ground: Ground) -> None:
         "usr",
         "var",
     }
+    if ground.tier in GVISOR:
+        expected.add("sys")  # empty
     assert set(root) - {"lib32", "lib64", "libx32"} == expected
     assert (home, opt, temporary, var) == (["agent"], ["freehold"], [], ["tmp"])
 
@@ -121,18 +138,21 @@ print(json.dumps([
 ]))
 """
     answers = await reported(ground, code, mounts=(Mount(str(source), "/layer"),))
-    assert answers == [["refused", "EROFS"]] * 4
+    assert answers[:3] == [["refused", "EROFS"]] * 3
+    assert answers[3][0] == "refused"
     assert (source / "module.py").read_text() == "original"
 
 
 async def test_it_has_no_capability_no_new_privileges_and_a_filter(ground: Ground) -> None:
     code = """
 lines = dict(line.split(":", 1) for line in open("/proc/self/status").read().splitlines())
+PR_GET_NO_NEW_PRIVS = 39
+lines["NoNewPrivs"] = str(libc.prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0))
 print(json.dumps({name: value.strip() for name, value in lines.items()}))
 """
     status = await reported(ground, code)
     for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
-        assert int(status[name], 16) == 0, name
+        assert int(status.get(name, "0"), 16) == 0, name  # gVisor's kernel knows no ambient ones
     assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
     assert status["Uid"].split() == ["1000"] * 4
     assert status["Groups"] in ("", "65534")
@@ -174,7 +194,9 @@ print(json.dumps(answers))
 """
     answers = await reported(ground, code)
     assert answers.pop("clone3") == "ENOSYS"
-    assert answers.pop("clone into a user namespace") == "ENOSYS"
+    assert answers.pop("clone into a user namespace") in ("ENOSYS", "EPERM")
+    if ground.tier in GVISOR:  # what its kernel does not know at all
+        answers = {name: answer for name, answer in answers.items() if answer != "ENOSYS"}
     assert answers == dict.fromkeys(answers, "EPERM")
 
 
@@ -227,7 +249,7 @@ print(json.dumps({{
         answers = await reported(ground, code)
     assert answers.pop("interfaces") == ["had", "['lo']"]
     assert {name for name, answer in answers.items() if answer[0] == "had"} == set()
-    assert answers["metadata"] == ["refused", "ENETUNREACH"]
+    assert answers["metadata"][1] in ("ENETUNREACH", "EHOSTUNREACH")
     Path(database).unlink()
 
 
@@ -250,7 +272,7 @@ print(json.dumps([fds, sorted(os.environ), "".join(secrets)]))
 """
         fds, names, seen = await reported(ground, code, environment={"GIVEN": "1"})
     assert set(fds) == {"0", "1", "2"}
-    assert fds["0"] == "/dev/null"
+    assert fds["0"] == "/dev/null" or ground.tier in GVISOR  # where it is called host:[1]
     assert set(names) <= {"GIVEN", "HOME", "PATH", "TMPDIR", "PWD", "LC_CTYPE"}
     assert "postgresql://" not in seen
     assert str(ground.root) not in seen
@@ -264,10 +286,10 @@ async def test_processes_of_the_host_and_of_neighbours_are_not_seen(ground: Grou
     code = f"""
 pids = sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
 print(json.dumps([pids, os.listdir("/tmp"), os.listdir("/dev/shm"),
-                  attempt(lambda: os.kill({os.getpid()}, 9)), attempt(lambda: os.kill(1, 9))]))
+                  attempt(lambda: os.kill({os.getpid()}, 9))]))
 """
-    pids, temporary, shared, host, _ = await reported(ground, code)
-    assert pids == [1, 2]
+    pids, temporary, shared, host = await reported(ground, code)
+    assert pids in ([1, 2], [1])
     assert temporary == shared == []
     assert host == ["refused", "ESRCH"]
     assert neighbour.sandbox.usage().cpu_seconds
@@ -296,7 +318,7 @@ async def test_kernel_logs_and_memory_are_out_of_reach(ground: Ground) -> None:
              "/dev/sda", "/dev/vda", "/dev/loop0", "/proc/kallsyms-with-addresses"]  # fmt: skip
     code = f"""
 answers = {{p: attempt(lambda: open(p, "rb").read(1))[0] for p in {paths!r}}}
-answers["addresses"] = "had" if any(
+answers["addresses"] = "had" if os.path.exists("/proc/kallsyms") and any(
     int(line.split()[0], 16) for line in open("/proc/kallsyms").readlines()[:50]
 ) else "refused"
 device = stat.S_IFCHR | 0o666
@@ -305,12 +327,15 @@ print(json.dumps([answers, sorted(os.listdir("/dev"))]))
 """
     answers, devices = await reported(ground, code)
     assert set(answers.values()) == {"refused"}
+    if ground.tier in GVISOR:
+        devices = [name for name in devices if name not in ("fuse", "net")]  # its kernel's own
     assert set(devices) <= {"console", "core", "fd", "full", "null", "ptmx", "pts", "random", "shm",
                             "stderr", "stdin", "stdout", "tty", "urandom", "zero"}  # fmt: skip
 
 
 async def test_setuid_programs_give_nothing(ground: Ground) -> None:
-    """No mount honours the bit, and the owner of the host's programs is nobody inside."""
+    """No mount honours the bit, and the owner of the host's programs is nobody inside (in a machine
+    of its own they belong to that machine's root, to whom no way leads either)."""
     code = """
 import subprocess
 options = [line.split()[3].split(",") for line in open("/proc/self/mounts").read().splitlines()]
@@ -320,8 +345,8 @@ su = subprocess.run(["/usr/bin/su", "-c", "id -u"], capture_output=True, text=Tr
 print(json.dumps([all("nosuid" in each for each in options), owners, su.returncode, su.stdout]))
 """
     nosuid, owners, code_of_su, output_of_su = await reported(ground, code)
-    assert nosuid
-    assert set(owners) == {65534}
+    assert nosuid or ground.tier in GVISOR  # which does not list it: no_new_privs does the same
+    assert set(owners) == {0 if ground.tier in VM else 65534}
     assert code_of_su != 0
     assert output_of_su == ""
 
@@ -369,13 +394,13 @@ except OSError as error:
 
 
 async def test_more_processor_than_allowed_is_not_had(ground: Ground) -> None:
-    code = """
-import time
-wall, used = time.monotonic(), time.process_time()
-while time.monotonic() - wall < 0.6: pass
-print(json.dumps(time.process_time() - used))
-"""
-    assert await reported(ground, code, limits=Limits(cpus_max=0.25)) < 0.35
+    code = "print('up', flush=True)\nwhile True: pass"
+    running = await ground.start(code, limits=Limits(cpus_max=0.25))
+    await running.says("up")
+    began, before = time.monotonic(), running.sandbox.usage().cpu_seconds
+    await asyncio.sleep(1.5)
+    used = running.sandbox.usage().cpu_seconds - before
+    assert 0 < used < 0.5 * (time.monotonic() - began), "of one processor it may have a quarter"
 
 
 async def test_use_is_read_from_the_control_group_and_the_peak_is_since_the_last_time(
@@ -397,7 +422,9 @@ time.sleep(600)
     assert first.memory_peak_bytes
     assert second.memory_peak_bytes
     assert first.cpu_seconds > 0.2
-    assert first.memory_peak_bytes > 64 << 20 > second.memory_peak_bytes
+    assert first.memory_peak_bytes > 64 << 20
+    # A machine does not give back what its command has freed.
+    assert second.memory_peak_bytes < 64 << 20 or ground.tier in VM
     await running.sandbox.freeze()
     frozen = running.sandbox.usage().cpu_seconds
     await asyncio.sleep(0.05)
@@ -459,6 +486,8 @@ async def test_no_two_sandboxes_share_a_user_of_the_host(ground: Ground) -> None
 async def test_a_source_in_a_closed_directory_is_an_error_that_names_it(ground: Ground) -> None:
     if os.geteuid() != 0:
         pytest.skip("a normal user's sandbox runs as that user, who can go there")
+    if ground.tier in VM:
+        pytest.skip("its disks are made by the platform, who can go there")
     closed = ground.root / "closed"
     (closed / "inner").mkdir(parents=True)
     closed.chmod(0o700)
@@ -466,15 +495,20 @@ async def test_a_source_in_a_closed_directory_is_an_error_that_names_it(ground: 
         await ground.start("pass", mounts=(Mount(str(closed / "inner"), "/data"),))
 
 
-async def test_without_bubblewrap_the_probe_says_what_to_install(
+async def test_without_its_program_the_probe_says_what_to_install(
     ground: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
     probe = await ground.driver.probe()
-    assert (probe.available, probe.detail) == (
-        False,
-        "install bubblewrap: apt-get install bubblewrap",
-    )
+    assert not probe.available
+    advice = {
+        "container": "install bubblewrap: apt-get install bubblewrap",
+        "gvisor": "install gVisor's runsc of 2024 or later: sudo sh scripts/install-gvisor.sh, or"
+        " on Debian 13 apt-get install runsc",
+        "vm": "install QEMU: apt-get install qemu-system-x86",
+    }
+    same = {"template": "container", "restored": "gvisor", "vm-restored": "vm"}
+    assert probe.detail == advice[same.get(ground.tier, ground.tier)]
 
 
 async def test_where_namespaces_are_refused_the_probe_says_what_to_change(
@@ -497,7 +531,9 @@ async def test_where_namespaces_are_refused_the_probe_says_what_to_change(
 
 async def test_an_opener_that_died_is_started_again(ground: Ground) -> None:
     driver = ground.driver
-    assert isinstance(driver, ContainerDriver)
+    if ground.tier in (*VM, "restored"):
+        pytest.skip("its ports are reached over a line of its own")
+    assert isinstance(driver, ContainerDriver | GvisorDriver)
     running = await ground.start("import time; time.sleep(600)", loopback_ports=(7400,))
     pid = driver._opener.pid
     assert pid
@@ -512,9 +548,14 @@ async def test_an_opener_that_died_is_started_again(ground: Ground) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="already runs as a normal user")
-async def test_it_works_as_a_normal_user() -> None:
+@pytest.mark.parametrize("tier", [*ISOLATING_FIRST, *SLOW_TIERS])
+async def test_it_works_as_a_normal_user(tier: str) -> None:
     """The contract's core, in a process without any privilege and without control groups."""
     root = Path(tempfile.mkdtemp(prefix="freehold-user-"))
+    async with ground_of(tier, root) as as_root:
+        if not (probe := await as_root.driver.probe()).available:
+            pytest.skip(probe.detail)
+    root.mkdir()
     packages = next(path for path in sys.path if path.endswith("site-packages"))
     path = [str(Path(__file__).parents[2] / "src"), str(Path(__file__).parent), packages]
     try:
@@ -522,6 +563,7 @@ async def test_it_works_as_a_normal_user() -> None:
         process = await asyncio.create_subprocess_exec(
             PYTHON,
             str(Path(__file__).with_name("sandbox_as_user.py")),
+            tier,
             str(root),
             user=65534,
             group=65534,
@@ -530,7 +572,7 @@ async def test_it_works_as_a_normal_user() -> None:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
-        async with asyncio.timeout(SECONDS_MAX * 2):
+        async with asyncio.timeout(SECONDS_MAX * 4):
             output, _ = await process.communicate()
     finally:
         shutil.rmtree(root)

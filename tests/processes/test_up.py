@@ -78,6 +78,7 @@ def test_a_host_that_is_not_here_is_named(open_directory: Path) -> None:
     assert "cannot listen on 192.0.2.1:8400" in ended.stderr
 
 
+@pytest.mark.slow
 def test_the_access_key_is_made_once(open_directory: Path) -> None:
     platform = FaultyPlatform(open_directory / "twice")
     keys = []
@@ -94,10 +95,11 @@ def test_it_tells_people_the_endpoint_and_the_next_command(open_directory: Path)
     state = open_directory / "with a space"
     with _people_start(state) as process:
         assert process.stdout is not None
-        said = [process.stdout.readline().rstrip() for _ in range(6)]
+        said = [process.stdout.readline().rstrip() for _ in range(7)]
         assert said[0].startswith("Freehold ")
         assert said[0].endswith("8400") or "http://127.0.0.1:" in said[0]
-        assert f"eval \"$(freehold env --state '{state}')\" && freehold create hello" in said[5]
+        assert f"eval \"$(freehold env --state '{state}')\" && freehold create hello" in said[6]
+        assert said[4].endswith(f"/console; name and password are in {state / 'admin-password'}")
         process.send_signal(signal.SIGINT)
         rest, errors = process.communicate(timeout=30)
     assert (process.returncode, rest, errors) == (0, "Stopped.\n", "")
@@ -115,6 +117,7 @@ def _people_start(state: Path, *arguments: str) -> "subprocess.Popen[str]":
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_state_with_a_very_long_path_works_and_leaves_nothing_elsewhere(
     open_directory: Path,
 ) -> None:
@@ -207,7 +210,9 @@ def _listens(agent: Agent) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_a_request_under_way_finishes_and_new_ones_are_refused(
     start_again: StartAgain, number: signal.Signals
 ) -> None:

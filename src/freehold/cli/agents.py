@@ -1,12 +1,11 @@
 """`freehold list`, `status` and `destroy`: the agents that are deployed."""
 
 import sys
-import time
 from typing import Any
 
 import click
 
-from freehold.cli import code_bucket, runtimes
+from freehold.cli import code_bucket, lookup, runtimes
 from freehold.cli.failure import CliError
 from freehold.cli.options import platform_options
 from freehold.cli.output import when
@@ -14,7 +13,6 @@ from freehold.cli.platform import Platform
 from freehold.cli.runtimes import Runtime
 
 DESTROY_SECONDS_MAX = 120
-_DESTROY_POLL_SECONDS = 0.3
 
 
 @click.command("list")
@@ -201,20 +199,22 @@ def _delete_endpoints(platform: Platform, runtime: Runtime) -> None:
 
 def _wait_until_gone(platform: Platform, runtime: Runtime) -> None:
     control = platform.control
-    deadline = time.monotonic() + DESTROY_SECONDS_MAX
-    while time.monotonic() < deadline:
+
+    def look() -> bool | None:
         try:
             got = control.get_agent_runtime(agentRuntimeId=runtime.id)
         except control.exceptions.ResourceNotFoundException:
-            return
+            return True
         if got["status"] == "DELETE_FAILED":
             raise CliError(
                 f"{runtime.name} could not be deleted: {got.get('failureReason', 'no reason')}",
                 code="DeleteFailed",
             )
-        time.sleep(_DESTROY_POLL_SECONDS)
-    raise CliError(
+        return None
+
+    slow = CliError(
         f"{runtime.name} is still being deleted after {DESTROY_SECONDS_MAX} s.",
         code="DeleteSlow",
         hint=f"See: freehold status {runtime.name}",
     )
+    lookup.waited(look, slow, seconds_max=DESTROY_SECONDS_MAX)

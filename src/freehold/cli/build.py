@@ -1,38 +1,38 @@
 """Waiting for a build, its log shown as it comes."""
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
+from freehold.cli import lookup
 from freehold.cli.failure import CliError
 from freehold.cli.output import Progress
 from freehold.cli.platform import Platform
 
 BUILD_SECONDS_MAX = 1800
 BUSY = frozenset({"CREATING", "UPDATING"})
-_POLL_SECONDS = 0.3
 _LINES_MAX = 10_000
 
 
 def wait_until_ready(platform: Platform, runtime_id: str, progress: Progress) -> Mapping[str, Any]:
     """GetAgentRuntime's answer once the build is over, well or badly."""
-    deadline = time.monotonic() + BUILD_SECONDS_MAX
     shown = 0
-    while time.monotonic() < deadline:
+
+    def look() -> Mapping[str, Any] | None:
+        nonlocal shown
         got = platform.control.get_agent_runtime(agentRuntimeId=runtime_id)
         # After the status: of a build that is over, the log is whole.
         lines = _build_log(platform, runtime_id)
         for line in lines[shown:]:
             progress.line(line)
         shown = max(shown, len(lines))
-        if got["status"] not in BUSY:
-            return got
-        time.sleep(_POLL_SECONDS)
-    raise CliError(
+        return got if got["status"] not in BUSY else None
+
+    slow = CliError(
         f"The build is not over after {BUILD_SECONDS_MAX // 60} minutes.",
         code="BuildSlow",
         hint=f"See: freehold logs {runtime_id} --build",
     )
+    return lookup.waited(look, slow, seconds_max=BUILD_SECONDS_MAX)
 
 
 def _build_log(platform: Platform, runtime_id: str) -> list[str]:

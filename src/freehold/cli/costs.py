@@ -10,7 +10,7 @@ from freehold.cli.options import platform_options
 from freehold.cli.output import number, when
 from freehold.cli.platform import Platform
 
-_TITLES = {"agent": "AGENT", "session": "SESSION", "user": "USER"}
+_TITLES = {"agent": "AGENT", "session": "SESSION", "user": "USER", "day": "DAY"}
 
 
 @click.command()
@@ -29,7 +29,7 @@ _TITLES = {"agent": "AGENT", "session": "SESSION", "user": "USER"}
 )
 @platform_options
 def costs(platform: Platform, by: str, since: str) -> None:
-    """Report CPU, memory and cost by agent, session or user.
+    """Report CPU, memory and cost by agent, session, user or day.
 
     A session that waits costs no CPU. What could not be measured shows as a dash.
     """

@@ -26,19 +26,22 @@ _READY = "READY"
     default=".",
     type=click.Path(path_type=Path, file_okay=False),
 )
+@click.option("--image", help="A container image in place of the folder's code.")
 @click.option("--force", is_flag=True, help="Make a new version even when nothing changed.")
 @platform_options
-def deploy(platform: Platform, directory: Path, force: bool) -> None:
+def deploy(platform: Platform, directory: Path, image: str | None, force: bool) -> None:
     """Deploy the agent in DIR and wait until it is ready.
 
     DIR is this folder when it is not given. The first time this makes the agent, later a new
     version of it. The build's log is shown as it comes. When the build fails, the reason is
     shown and the exit status is 1.
     """
-    agent = project.load(directory)
+    agent = project.load(directory, image=image)
     with tempfile.TemporaryFile() as scratch, platform.output.progress("Packing ...") as progress:
-        packed = bundle.write(directory, agent.exclude, scratch)
-        scratch.seek(0)
+        packed = None
+        if agent.image is None:
+            packed = bundle.write(directory, agent.exclude, scratch)
+            scratch.seek(0)
         result = _deploy(platform, agent, packed, scratch, progress, force=force)
     output = platform.output
     if output.as_json:
@@ -55,15 +58,18 @@ def deploy(platform: Platform, directory: Path, force: bool) -> None:
 def _deploy(
     platform: Platform,
     agent: Project,
-    packed: Bundle,
+    packed: Bundle | None,
     scratch: Any,
     progress: Progress,
     *,
     force: bool,
 ) -> dict[str, Any]:
-    """The result document. Raises CliError with the reason when the build fails."""
+    """The result document. Raises CliError with the reason when the build fails.
+
+    `packed` None: it is an image, and there is nothing to upload.
+    """
     control: Any = platform.control  # the stubs cannot follow keyword arguments from a dict
-    key = code_bucket.key(agent.name, packed.sha256)
+    key = code_bucket.key(agent.name, packed.sha256) if packed else ""
     wanted = _configuration(platform, agent, key)
     runtime = runtimes.by_name(platform, agent.name)
     current: Mapping[str, Any] = {}
@@ -73,10 +79,11 @@ def _deploy(
             progress.update("Waiting for the build that is under way ...")
             current = wait_until_ready(platform, runtime.id, progress)
         _tag(platform, runtime.arn, agent.tags)
-        if not force and current["status"] == _READY and _same(current, wanted):
+        if not force and current["status"] == _READY and _same(current, wanted, agent):
             return _result(current, packed, changed=False)
-    progress.update(f"Uploading {packed.files} files, {_size(packed.bytes)} ...")
-    code_bucket.upload(platform, scratch, key)
+    if packed:
+        progress.update(f"Uploading {packed.files} files, {_size(packed.bytes)} ...")
+        code_bucket.upload(platform, scratch, key)
     if runtime is None:
         made: Mapping[str, Any] = control.create_agent_runtime(
             agentRuntimeName=agent.name,
@@ -84,7 +91,8 @@ def _deploy(
             **({"tags": agent.tags} if agent.tags else {}),
         )
     else:
-        made = control.update_agent_runtime(agentRuntimeId=runtime.id, **_kept(current), **wanted)
+        kept = _kept(current, agent)
+        made = control.update_agent_runtime(agentRuntimeId=runtime.id, **{**kept, **wanted})
     progress.update(f"Building {agent.name} version {made['agentRuntimeVersion']} ...")
     got = wait_until_ready(platform, made["agentRuntimeId"], progress)
     if got["status"] != _READY:
@@ -99,13 +107,7 @@ def _deploy(
 def _configuration(platform: Platform, agent: Project, key: str) -> dict[str, Any]:
     """What Create and Update take. Complete, so that what left freehold.toml leaves the runtime."""
     wanted: dict[str, Any] = {
-        "agentRuntimeArtifact": {
-            "codeConfiguration": {
-                "code": {"s3": {"bucket": code_bucket.BUCKET, "prefix": key}},
-                "runtime": agent.runtime,
-                "entryPoint": list(agent.entry_point),
-            }
-        },
+        "agentRuntimeArtifact": _artifact(agent, key),
         "roleArn": f"arn:aws:iam::{platform.account}:role/freehold",
         "networkConfiguration": {"networkMode": "PUBLIC"},
         "protocolConfiguration": {"serverProtocol": agent.protocol},
@@ -117,12 +119,27 @@ def _configuration(platform: Platform, agent: Project, key: str) -> dict[str, An
     }
     if agent.description:
         wanted["description"] = agent.description
+    if agent.authorizer:
+        wanted["authorizerConfiguration"] = {"customJWTAuthorizer": agent.authorizer}
     return wanted
 
 
-# What freehold.toml has no key for: an update sends it back as it is, for an update replaces all.
+def _artifact(agent: Project, key: str) -> dict[str, Any]:
+    if agent.image is not None:
+        return {"containerConfiguration": {"containerUri": agent.image}}
+    return {
+        "codeConfiguration": {
+            "code": {"s3": {"bucket": code_bucket.BUCKET, "prefix": key}},
+            "runtime": agent.runtime,
+            "entryPoint": list(agent.entry_point),
+        }
+    }
+
+
+_AUTHORIZER = "authorizerConfiguration"
+# What freehold.toml does not say: an update sends it back as it is, for an update replaces all.
 _NOT_IN_PROJECT = (
-    "authorizerConfiguration",
+    _AUTHORIZER,
     "requestHeaderConfiguration",
     "hooksConfiguration",
     "metadataConfiguration",
@@ -134,12 +151,17 @@ _NOT_IN_PROJECT = (
 )
 
 
-def _kept(current: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: current[name] for name in _NOT_IN_PROJECT if current.get(name)}
+def _kept(current: Mapping[str, Any], agent: Project) -> dict[str, Any]:
+    kept = {name: current[name] for name in _NOT_IN_PROJECT if current.get(name)}
+    if agent.authorizer == {}:
+        kept.pop(_AUTHORIZER, None)
+    return kept
 
 
-def _same(current: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+def _same(current: Mapping[str, Any], wanted: Mapping[str, Any], agent: Project) -> bool:
     """Whether an update would change nothing."""
+    if agent.authorizer == {} and current.get(_AUTHORIZER):
+        return False
     if current.get("description") != wanted.get("description"):
         return False
     if (current.get("environmentVariables") or {}) != wanted["environmentVariables"]:
@@ -168,7 +190,7 @@ def _tag(platform: Platform, arn: str, tags: Mapping[str, str]) -> None:
         platform.control.tag_resource(resourceArn=arn, tags=changed)
 
 
-def _result(got: Mapping[str, Any], packed: Bundle, *, changed: bool) -> dict[str, Any]:
+def _result(got: Mapping[str, Any], packed: Bundle | None, *, changed: bool) -> dict[str, Any]:
     return {
         "name": got["agentRuntimeName"],
         "id": got["agentRuntimeId"],
@@ -176,7 +198,7 @@ def _result(got: Mapping[str, Any], packed: Bundle, *, changed: bool) -> dict[st
         "version": got["agentRuntimeVersion"],
         "status": got["status"],
         "changed": changed,
-        "codeSha256": packed.sha256,
+        **({"codeSha256": packed.sha256} if packed else {}),
     }
 
 

@@ -22,6 +22,7 @@ from freehold.cli.project import PORTS, Project
 
 STOP_SECONDS_MAX = 5.0
 _WATCH_MS = 200
+_INSTRUMENT, _COLLECTOR = "opentelemetry-instrument", "OTEL_EXPORTER_OTLP_ENDPOINT"
 _PATHS = {"HTTP": "/invocations", "AGUI": "/invocations", "MCP": "/mcp", "A2A": "/"}
 
 
@@ -51,6 +52,12 @@ def dev(output: Output, directory: Path, port: int | None, install: bool) -> Non
     """
     directory = directory.absolute()
     agent = project.load(directory)
+    if agent.image is not None:
+        raise CliError(
+            f"{agent.name} is a container image, and dev runs code.",
+            code="NotCode",
+            hint=f"Try it with: docker run --rm -p 8080:8080 {agent.image}",
+        )
     if install:
         _install(output, directory)
     port = port or PORTS[agent.protocol]
@@ -171,14 +178,20 @@ def _bin(directory: Path) -> Path | None:
 
 
 def _command(directory: Path, agent: Project) -> list[str]:
+    """Instrumented only where somebody said to where spans go: nothing here takes them."""
     folder = _bin(directory)
     *launcher, entry = agent.entry_point
-    if launcher:
-        found = shutil.which(launcher[0], path=f"{folder}:{os.environ.get('PATH', '')}")
-        return [found or launcher[0], entry]
     if agent.runtime.startswith("NODE"):
-        return ["node", entry]
-    return [str(folder / "python") if folder else sys.executable, entry]
+        plain = ["node", entry]
+    else:
+        plain = [str(folder / "python") if folder else sys.executable, entry]
+    if not launcher:
+        return plain
+    found = shutil.which(launcher[0], path=f"{folder}:{os.environ.get('PATH', '')}")
+    if launcher[0] != _INSTRUMENT:
+        return [found or launcher[0], entry]
+    wanted = _COLLECTOR in agent.environment or _COLLECTOR in os.environ
+    return [found, *plain] if found and wanted else plain
 
 
 def _environment(directory: Path, agent: Project, port: int) -> dict[str, str]:
@@ -206,6 +219,7 @@ def _platform_variables() -> dict[str, str]:
         "AWS_DEFAULT_REGION": found.region,
         "AWS_ACCESS_KEY_ID": found.access_key_id,
         "AWS_SECRET_ACCESS_KEY": found.secret_access_key,
+        **({"AWS_SESSION_TOKEN": found.session_token} if found.session_token else {}),
     }
 
 

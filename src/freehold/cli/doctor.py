@@ -26,7 +26,7 @@ _SIGNS = {"ok": "ok", "limited": "limited", "missing": "MISSING"}
 def doctor(output: Output, *, state: Path | None) -> int:
     """Say what this machine offers and what is missing.
 
-    That is: sandbox tiers, each by starting one; Postgres; KVM by running it; cgroups and what
+    That is: sandbox tiers, each by starting one (a vm by running KVM); Postgres; cgroups and what
     they limit; interpreters for agents; the state directory. The exit status is 0 unless nothing
     here can run a session.
     """

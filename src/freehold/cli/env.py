@@ -1,6 +1,7 @@
 """`freehold env`: the exports that point AWS's own clients at this platform."""
 
 import shlex
+from pathlib import Path
 
 import click
 
@@ -34,6 +35,16 @@ def env(platform: Platform) -> None:
         "AWS_DEFAULT_REGION": connection.region,
         "FREEHOLD_ENDPOINT": connection.endpoint,
     }
+    if connection.session_token is not None:
+        variables["AWS_SESSION_TOKEN"] = connection.session_token
+    if connection.ca_certificate is not None:
+        # The bundle holds what this machine trusts anyway, too: other programs go on to work.
+        bundle = str(Path(connection.ca_certificate).with_name("bundle.pem"))
+        variables |= {
+            "AWS_CA_BUNDLE": bundle,
+            "SSL_CERT_FILE": bundle,
+            "NODE_EXTRA_CA_CERTS": connection.ca_certificate,
+        }
     if platform.output.as_json:
         platform.output.document(variables)
         return

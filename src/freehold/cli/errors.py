@@ -31,7 +31,9 @@ def no_platform(endpoint: str) -> CliError:
 def refused(code: str, message: str, request_id: str | None, connection: Connection) -> CliError:
     """An error that the platform answered with."""
     hint = None
-    if code in _SIGNATURE_CODES:
+    if code in ("ExpiredTokenException", "ExpiredToken"):
+        hint = "Sign in again with: freehold login"
+    elif code in _SIGNATURE_CODES:
         hint = f"Signed with access key {connection.access_key_id}, from {connection.source}."
     return CliError(message or code, code=code, hint=hint, request_id=request_id)
 

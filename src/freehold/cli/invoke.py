@@ -2,7 +2,6 @@
 
 import json
 import sys
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,8 @@ from freehold.cli.errors import explained
 from freehold.cli.failure import CliError
 from freehold.cli.options import platform_options
 from freehold.cli.platform import Platform
+from freehold.cli.session_id import checked_session
 
-SESSION_ID_CHARACTERS_MIN = 33
-SESSION_ID_CHARACTERS_MAX = 256
 _CHUNK_BYTES = 65536
 
 
@@ -31,6 +29,11 @@ _CHUNK_BYTES = 65536
 @click.option("--qualifier", help="The endpoint to call (default: DEFAULT).")
 @click.option("--user", help="The user id that the agent is told.")
 @click.option(
+    "--token",
+    envvar="FREEHOLD_TOKEN",
+    help="A bearer token, for an agent whose authorizer asks for one; better in FREEHOLD_TOKEN.",
+)
+@click.option(
     "--content-type", default="application/json", show_default=True, help="What the payload is."
 )
 @click.option("--raw", is_flag=True, help="The answer's bytes as they come, whatever they are.")
@@ -43,6 +46,7 @@ def invoke(
     session: str | None,
     qualifier: str | None,
     user: str | None,
+    token: str | None,
     content_type: str,
     raw: bool,
 ) -> None:
@@ -60,7 +64,7 @@ def invoke(
     """
     if raw and platform.output.as_json:
         raise click.UsageError("--raw and --json exclude each other.")
-    session_id = _session_id(session)
+    session_id = checked_session(session)
     body = _body(payload, content_type)
     runtime = runtimes.find(platform, name)
     request: dict[str, Any] = {
@@ -76,7 +80,8 @@ def invoke(
         request["runtimeUserId"] = user
     platform.output.note(f"session: {session_id}")
     try:
-        _talk(platform, request, session_id, raw=raw)
+        data = platform.data_with(token) if token else platform.data
+        _talk(platform, data, request, session_id, raw=raw)
     except CliError as error:
         _hint_at_log(error, runtime.name, session_id)
         raise
@@ -88,8 +93,10 @@ def invoke(
         raise meant from error
 
 
-def _talk(platform: Platform, request: dict[str, Any], session_id: str, *, raw: bool) -> None:
-    answer = platform.data.invoke_agent_runtime(**request)
+def _talk(
+    platform: Platform, data: Any, request: dict[str, Any], session_id: str, *, raw: bool
+) -> None:
+    answer = data.invoke_agent_runtime(**request)
     kind = answer.get("contentType", "")
     chunks = _chunks(answer["response"])
     if raw:
@@ -123,20 +130,6 @@ def _chunks(body: Any) -> Iterator[bytes]:
         # botocore tells urllib3 not to check, and checks in the `read` that is not used here.
         if missing := stream.length_remaining:
             raise CliError(f"The answer broke off: {missing} bytes lack.", code="ConnectionLost")
-
-
-def _session_id(given: str | None) -> str:
-    if given is None or given == "new":
-        return str(uuid.uuid4())
-    if not SESSION_ID_CHARACTERS_MIN <= len(given) <= SESSION_ID_CHARACTERS_MAX:
-        raise CliError(
-            f"--session {given!r} has {len(given)} characters; AgentCore wants "
-            f"{SESSION_ID_CHARACTERS_MIN} to {SESSION_ID_CHARACTERS_MAX}.",
-            code="BadSessionId",
-            hint="Use --session new, and then the id that is shown.",
-            exit_code=2,
-        )
-    return given
 
 
 def _body(payload: str, content_type: str) -> bytes:

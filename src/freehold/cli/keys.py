@@ -18,10 +18,18 @@ def keys() -> None:
 
 @keys.command("create")
 @click.option("--description", default="", help="What the key is for.")
+@click.option(
+    "--role",
+    "roles",
+    multiple=True,
+    type=click.Choice(("admin", "developer", "operator", "invoker", "auditor")),
+    help="What the key may do: admin when not given. Repeat it for more than one.",
+)
 @platform_options
-def create_key(platform: Platform, description: str) -> None:
+def create_key(platform: Platform, description: str, roles: tuple[str, ...]) -> None:
     """Make an access key. Its secret is shown once, here."""
-    made = platform.own.post("keys", body={"description": description})
+    body = {"description": description, "roles": list(roles) or ["admin"]}
+    made = platform.own.post("keys", body=body)
     output = platform.output
     if output.as_json:
         output.document(made)
@@ -42,11 +50,12 @@ def list_keys(platform: Platform) -> None:
         return
     mine = platform.connection.access_key_id
     output.table(
-        ("ACCESS KEY", "STATUS", "CREATED", "LAST USED", "DESCRIPTION"),
+        ("ACCESS KEY", "STATUS", "ROLES", "CREATED", "LAST USED", "DESCRIPTION"),
         [
             (
                 key["accessKeyId"] + (" *" if key["accessKeyId"] == mine else ""),
                 key["status"],
+                ", ".join(key["roles"]),
                 when(key["createdAt"]),
                 when(key["lastUsedAt"]),
                 key["description"] or "-",

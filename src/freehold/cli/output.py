@@ -4,6 +4,7 @@ With `--json` the result is JSON and nothing is said on standard error, except a
 """
 
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
 class Output:
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
+
+    @property
+    def on_terminal(self) -> bool:
+        """Whether what is noted beside the result is seen by somebody as it comes."""
+        return sys.stderr.isatty()
 
     def document(self, value: Any) -> None:
         """The result, for programs. Times become ISO 8601 in UTC."""
@@ -140,3 +146,7 @@ def when(value: datetime | str | None) -> str:
 def number(value: float | None, digits: int) -> str:
     """A measured number; what was not measured is a dash, never zero."""
     return "-" if value is None else f"{value:,.{digits}f}"
+
+
+def counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -28,12 +28,15 @@ class OwnApi:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._signer = SigV4Auth(
-            Credentials(connection.access_key_id, connection.secret_access_key),
+            Credentials(
+                connection.access_key_id, connection.secret_access_key, connection.session_token
+            ),
             "freehold",
             connection.region,
         )
         self._pool = urllib3.PoolManager(
-            retries=False, ca_certs=os.environ.get("AWS_CA_BUNDLE") or None
+            retries=False,
+            ca_certs=connection.ca_certificate or os.environ.get("AWS_CA_BUNDLE") or None,
         )
 
     def get(self, *path: str, **query: Any) -> Any:
@@ -44,6 +47,9 @@ class OwnApi:
 
     def patch(self, *path: str, body: Mapping[str, Any]) -> Any:
         return self._call("PATCH", path, body=body)
+
+    def put(self, *path: str, body: Mapping[str, Any]) -> Any:
+        return self._call("PUT", path, body=body)
 
     def delete(self, *path: str) -> Any:
         return self._call("DELETE", path)
@@ -60,16 +66,41 @@ class OwnApi:
                 return found[:limit]
 
     @contextmanager
-    def lines(self, *path: str, follow: bool, **query: Any) -> Iterator[Iterator[dict[str, Any]]]:
-        """The objects of an NDJSON answer as they come; it is closed at the end of the `with`."""
+    def lines(
+        self,
+        *path: str,
+        follow: bool | None = None,
+        body: Mapping[str, Any] | None = None,
+        **query: Any,
+    ) -> Iterator[Iterator[dict[str, Any]]]:
+        """The objects of an NDJSON answer as they come; it is closed at the end of the `with`. With
+        a `body` it is a POST.
+
+        None: the operation has no `follow`, and takes its time.
+        """
+        with self.texts(*path, follow=follow, body=body, **query) as texts:
+            yield (json.loads(text) for text in texts)
+
+    @contextmanager
+    def texts(
+        self,
+        *path: str,
+        follow: bool | None = None,
+        body: Mapping[str, Any] | None = None,
+        **query: Any,
+    ) -> Iterator[Iterator[bytes]]:
+        """The same lines, unread."""
+        if follow is not None:
+            query["follow"] = "true" if follow else "false"
         answer = self._open(
-            "GET",
+            "GET" if body is None else "POST",
             path,
-            query={**query, "follow": "true" if follow else "false"},
-            read_seconds_max=None if follow else ANSWER_SECONDS_MAX,
+            query=query,
+            body=body,
+            read_seconds_max=ANSWER_SECONDS_MAX if follow is False else None,
         )
         try:
-            yield _objects(answer)
+            yield _lines(answer)
         finally:
             answer.close()
 
@@ -141,12 +172,12 @@ class OwnApi:
         )
 
 
-def _objects(answer: urllib3.BaseHTTPResponse) -> Iterator[dict[str, Any]]:
+def _lines(answer: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
     pending = b""
     while chunk := answer.read1(_CHUNK_BYTES):
         *whole, pending = (pending + chunk).split(b"\n")
         for line in whole:
             if line.strip():
-                yield json.loads(line)
+                yield line
     if pending.strip():
-        yield json.loads(pending)
+        yield pending

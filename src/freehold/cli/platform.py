@@ -39,6 +39,11 @@ class Platform:
     def connection(self) -> Connection:
         return connections.resolve(endpoint=self._endpoint, state=self._state)
 
+    @property
+    def endpoint_to_sign_in(self) -> str:
+        """Needs no key, as `connection` does."""
+        return connections.endpoint_to_sign_in(endpoint=self._endpoint, state=self._state)
+
     @cached_property
     def account(self) -> str:
         return self.connection.account or self.own.get("health")["account"]
@@ -56,6 +61,23 @@ class Platform:
             read_timeout=ANSWER_SECONDS_MAX,
             retries={"total_max_attempts": 1},
         )
+        return client
+
+    def data_with(self, token: str) -> Any:
+        """The data plane with a bearer token in place of signatures."""
+        from botocore import UNSIGNED
+
+        client = self._client(
+            "bedrock-agentcore",
+            signature_version=UNSIGNED,
+            read_timeout=ANSWER_SECONDS_MAX,
+            retries={"total_max_attempts": 1},
+        )
+
+        def authorize(params: dict[str, Any], **_: Any) -> None:
+            params["headers"]["Authorization"] = f"Bearer {token}"
+
+        client.meta.events.register("before-call.bedrock-agentcore", authorize)
         return client
 
     @cached_property
@@ -94,6 +116,7 @@ class Platform:
             botocore_session=core,
             aws_access_key_id=self.connection.access_key_id,
             aws_secret_access_key=self.connection.secret_access_key,
+            aws_session_token=self.connection.session_token,
             region_name=self.connection.region,
         )
 
@@ -106,7 +129,10 @@ class Platform:
             # A proxy of the environment cannot reach what listens on this machine.
             config["proxies"] = {}
         return self._session.client(
-            service, endpoint_url=self.connection.endpoint + path, config=Config(**config)
+            service,
+            endpoint_url=self.connection.endpoint + path,
+            config=Config(**config),
+            verify=self.connection.ca_certificate,
         )
 
     @contextmanager

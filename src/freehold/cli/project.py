@@ -4,7 +4,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ class Project:
     name: str
     entry_point: tuple[str, ...] = ("main.py",)
     runtime: str = "PYTHON_3_11"
+    image: str | None = None
     protocol: str = "HTTP"
     description: str | None = None
     idle_timeout_seconds: int = IDLE_SECONDS_DEFAULT
@@ -41,10 +42,14 @@ class Project:
     exclude: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
+    authorizer: dict[str, Any] | None = None
+    """None: as the runtime has it. Empty: none."""
 
 
-def load(directory: Path) -> Project:
-    """Raises CliError that names the key at fault and what it may be."""
+def load(directory: Path, *, image: str | None = None) -> Project:
+    """Raises CliError that names the key at fault and what it may be. `image` comes before the
+    file's own.
+    """
     path = directory / FILE_NAME
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -57,6 +62,10 @@ def load(directory: Path) -> Project:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise CliError(f"{path}: {error}", code="BadProject") from error
     project = _read(path, document)
+    if image is not None:
+        project = replace(project, image=image)
+    if project.image is not None:
+        return project
     for part in project.entry_point[-1:]:
         if not (directory / part).is_file():
             raise CliError(f"{path}: entry_point: there is no {part}", code="BadProject")
@@ -127,10 +136,34 @@ def _environment(value: Any) -> dict[str, str]:
     return variables
 
 
+_AUTHORIZER: dict[str, str] = {
+    "audience": "allowedAudience",
+    "clients": "allowedClients",
+    "scopes": "allowedScopes",
+}
+
+
+def _authorizer(value: Any) -> dict[str, Any]:
+    """The member `customJWTAuthorizer`."""
+    if value is False:
+        return {}
+    if not isinstance(value, dict):
+        raise ValueError("expected a table, or false for none")
+    there = ("discovery_url", *_AUTHORIZER)
+    if unknown := [key for key in value if key not in there]:
+        raise ValueError(f"{unknown[0]}: no such key; there are {', '.join(there)}")
+    if not any(value.get(key) for key in _AUTHORIZER):
+        raise ValueError(f"one of {', '.join(_AUTHORIZER)} is needed: which tokens open it")
+    rules: dict[str, Any] = {"discoveryUrl": _text(value.get("discovery_url"))}
+    rules |= {_AUTHORIZER[k]: list(_texts(value[k])) for k in _AUTHORIZER if k in value}
+    return rules
+
+
 _READERS: dict[str, Callable[[Any], Any]] = {
     "name": lambda value: checked_name(_text(value)),
     "entry_point": _entry_point,
     "runtime": _one_of(*RUNTIMES),
+    "image": _text,
     "protocol": _one_of(*PORTS),
     "description": _text,
     "idle_timeout_seconds": _seconds,
@@ -138,6 +171,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "exclude": _texts,
     "environment": _environment,
     "tags": _table,
+    "authorizer": _authorizer,
 }
 
 

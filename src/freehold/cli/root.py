@@ -9,19 +9,34 @@ import click
 
 from freehold import __version__
 from freehold.cli.agents import destroy, list_agents, status
+from freehold.cli.audit import audit
 from freehold.cli.costs import costs
 from freehold.cli.create import create
 from freehold.cli.deploy import deploy
 from freehold.cli.dev import dev
 from freehold.cli.doctor import doctor
+from freehold.cli.embeddings import embeddings
+from freehold.cli.endpoints import endpoints
 from freehold.cli.env import env
 from freehold.cli.errors import print_error
+from freehold.cli.exec import execute
 from freehold.cli.failure import CliError
+from freehold.cli.functions import function
+from freehold.cli.gateway.group import gateway
 from freehold.cli.invoke import invoke
 from freehold.cli.keys import keys
+from freehold.cli.login import login, logout, whoami
 from freehold.cli.logs import logs
+from freehold.cli.memory.group import memory
+from freehold.cli.people import people
+from freehold.cli.policy.group import policy
 from freehold.cli.sessions import sessions, stop
+from freehold.cli.shell import shell
+from freehold.cli.tenants import tenants
+from freehold.cli.tls import tls
+from freehold.cli.trace.group import trace
 from freehold.cli.up import up
+from freehold.cli.vault import vault
 from freehold.kernel.errors import FreeholdError
 
 EXIT_INTERRUPTED = 130
@@ -86,6 +101,9 @@ for _command in (
     up,
     doctor,
     env,
+    login,
+    logout,
+    whoami,
     create,
     dev,
     deploy,
@@ -95,8 +113,22 @@ for _command in (
     logs,
     sessions,
     stop,
+    shell,
+    execute,
+    endpoints,
     destroy,
+    gateway,
+    policy,
+    memory,
+    trace,
+    function,
     costs,
+    audit,
     keys,
+    people,
+    tenants,
+    vault,
+    embeddings,
+    tls,
 ):
     root.add_command(_command)

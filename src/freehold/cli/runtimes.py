@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from freehold.cli import lookup
 from freehold.cli.failure import CliError
 from freehold.cli.platform import Platform
 from freehold.kernel.arns import Arn
@@ -36,15 +37,13 @@ def checked_name(name: str) -> str:
 
 def find(platform: Platform, wanted: str) -> Runtime:
     """The runtime that is meant. Raises CliError that lists those there are."""
-    if arn := Arn.parse(wanted):
-        kind, _, rest = arn.resource.partition("/")
-        identifier = rest.split("/")[0]
-        if arn.service != "bedrock-agentcore" or kind != "runtime" or not identifier:
-            raise CliError(f"{wanted} is not the ARN of a runtime.", code="BadName")
+    if Arn.parse(wanted):
+        identifier = lookup.identifier_in(wanted, "runtime", noun="runtime").split("/")[0]
         return Runtime(name=identifier.rpartition("-")[0], id=identifier, arn=wanted)
     found = by_name(platform, wanted, every := list_all(platform))
     if found is None:
-        raise _unknown(wanted, sorted(row["agentRuntimeName"] for row in every))
+        names = (row["agentRuntimeName"] for row in every)
+        raise lookup.missing("agent", wanted, names, make="freehold create NAME")
     return found
 
 
@@ -61,8 +60,3 @@ def by_name(
 def list_all(platform: Platform) -> list[Mapping[str, Any]]:
     pages = platform.control.get_paginator("list_agent_runtimes").paginate()
     return [row for page in pages for row in page["agentRuntimes"]]
-
-
-def _unknown(wanted: str, names: list[str]) -> CliError:
-    hint = f"There are: {', '.join(names)}" if names else "There is none yet: freehold create NAME"
-    return CliError(f"No agent called {wanted}.", code="ResourceNotFoundException", hint=hint)

@@ -18,8 +18,9 @@ from freehold.cli.output import Output
 if TYPE_CHECKING:
     from freehold.app import Running
 
+ADMIN_PASSWORD_FILE = "admin-password"  # noqa: S105 - its name
 LOG_LEVELS = ("debug", "info", "warning", "error")
-TIERS = ("auto", "container", "process")
+TIERS = ("auto", "container", "gvisor", "vm", "process")
 
 
 @click.command()
@@ -31,6 +32,14 @@ TIERS = ("auto", "container", "process")
 @click.option("--host", help="The address to listen on (default: 127.0.0.1).")
 @click.option(
     "--port", type=click.IntRange(0, 65535), help="The port (default: 8400; 0 picks a free one)."
+)
+@click.option("--tls", is_flag=True, help="Serve https, with a certificate authority of its own.")
+@click.option(
+    "--tls-name",
+    "tls_names",
+    multiple=True,
+    metavar="NAME",
+    help="A further name that the certificate holds for. May be repeated; implies --tls.",
 )
 @click.option("--database-url", help="A Postgres of yours in place of the embedded one.")
 @click.option("--workers", type=click.IntRange(min=1), help="How many API workers to run.")
@@ -48,6 +57,8 @@ def up(
     state: Path | None,
     host: str | None,
     port: int | None,
+    tls: bool,
+    tls_names: tuple[str, ...],
     database_url: str | None,
     workers: int | None,
     tier: str | None,
@@ -68,6 +79,8 @@ def up(
             state=state,
             host=host,
             port=port,
+            tls=bool(tls or tls_names) or None,
+            tls_names=",".join(tls_names) or None,
             database_url=database_url,
             workers=workers,
             sandbox_tier=tier,
@@ -95,6 +108,13 @@ def _announce(output: Output, running: "Running") -> None:
     output.say(f"  sessions   {running.tier} tier" + _detail(running))
     output.say(f"  state      {running.state}")
     output.say(f"  account    {running.account}, access key {running.access_key_id}")
+    if running.ca_certificate is not None:
+        output.say(
+            f"  trust      {running.ca_certificate} (see: freehold tls{_state_flag(running)})"
+        )
+    password = Path(running.state) / ADMIN_PASSWORD_FILE
+    if password.exists():
+        output.say(f"  console    {running.endpoint}/console; name and password are in {password}")
     output.say("Next, in another shell:")
     output.say(f'  eval "$(freehold env{_state_flag(running)})" && freehold create hello')
     sys.stdout.flush()

@@ -4,10 +4,13 @@ connections that came from sandboxes."""
 import asyncio
 import logging
 import socket
+import ssl
 from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from freehold.edges.upgrade import UpgradableProtocol
 
 log = logging.getLogger(__name__)
 
@@ -17,10 +20,12 @@ _KEEP_ALIVE_SECONDS = 75
 class HttpServer:
     """One a worker. Stops by itself when `stop` is called: no new requests, old ones finish."""
 
-    def __init__(self, app: ASGIApp, *, drain_seconds_max: float) -> None:
+    def __init__(
+        self, app: ASGIApp, *, drain_seconds_max: float, tls: ssl.SSLContext | None = None
+    ) -> None:
         config = uvicorn.Config(
             app,
-            http="httptools",
+            http=UpgradableProtocol,
             ws="none",
             lifespan="off",
             access_log=False,
@@ -31,6 +36,7 @@ class HttpServer:
             timeout_graceful_shutdown=int(drain_seconds_max),
             h11_max_incomplete_event_size=None,
             backlog=2048,
+            ssl_context_factory=None if tls is None else lambda *_: tls,
         )
         self._config = config
         self._server = _Server(config)
@@ -74,25 +80,11 @@ class Root:
         first = b"/" + path[1:].partition(b"/")[0]
         app = self._by_prefix.get(first, self._otherwise)
         if path == b"/" and b"text/html" in dict(scope["headers"]).get(b"accept", b""):
-            app = _landing
+            app = _to_console
         await app(scope, receive, send)
 
 
-_PAGE = b"""<!doctype html><html lang="en"><meta charset="utf-8"><title>Freehold</title>
-<meta name="viewport" content="width=device-width, initial-scale=1"><style>
-body{font:16px/1.6 system-ui,sans-serif;max-width:38rem;margin:12vh auto;padding:0 1.5rem}
-code{background:#8882;padding:.1em .35em;border-radius:4px}
-@media(prefers-color-scheme:dark){body{background:#111;color:#ddd}a{color:#8bf}}</style>
-<h1>Freehold is running</h1><p>This is the endpoint for AWS SDKs and for <code>freehold</code>.
-In a shell: <code>eval "$(freehold env)"</code>, then <code>freehold list</code>.</p>
-<p>Our own API: <a href="/freehold/v1/openapi.json">/freehold/v1/openapi.json</a></p></html>"""
-
-
-async def _landing(scope: Scope, receive: Receive, send: Send) -> None:
-    headers = [
-        (b"content-type", b"text/html; charset=utf-8"),
-        (b"content-length", str(len(_PAGE)).encode()),
-        (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'"),
-    ]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": _PAGE})
+async def _to_console(scope: Scope, receive: Receive, send: Send) -> None:
+    headers = [(b"location", b"/console"), (b"content-length", b"0"), (b"vary", b"Accept")]
+    await send({"type": "http.response.start", "status": 303, "headers": headers})
+    await send({"type": "http.response.body"})

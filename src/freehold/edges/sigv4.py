@@ -21,7 +21,7 @@ from starlette.types import Scope
 from freehold.kernel import clock
 from freehold.kernel.caller import Caller, CallerKind
 from freehold.kernel.errors import AccessDenied
-from freehold.ports.authorizer import AccessKeys
+from freehold.ports.authorizer import AccessKey, AccessKeys
 
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 
@@ -84,6 +84,24 @@ class SignatureMismatch(SignatureRefused):
         )
 
 
+class TokenOfKeyRefused(SignatureRefused):
+    """A temporary key without its session token, or a permanent key with one."""
+
+    code = "UnrecognizedClientException"
+
+    def __init__(self) -> None:
+        super().__init__("The security token included in the request is invalid.")
+
+
+class KeyExpired(SignatureRefused):
+    """Told only to who holds the key: the signature and the token are right."""
+
+    code = "ExpiredTokenException"
+
+    def __init__(self) -> None:
+        super().__init__("The security token included in the request is expired. Sign in again.")
+
+
 class PayloadMismatch(SignatureRefused):
     """The body is not the one whose hash was declared and signed."""
 
@@ -124,6 +142,11 @@ class SignedRequest(msgspec.Struct, frozen=True, kw_only=True):
     payload: str | None
     presigned: bool
     canonical_head: str
+    token: str | None = None
+    """The session token that came with it."""
+
+    def __repr__(self) -> str:
+        return f"SignedRequest({self.access_key_id}, {self.timestamp})"
 
     @property
     def declares_hash(self) -> bool:
@@ -183,6 +206,7 @@ class Verifier:
             payload=self._payload(headers, presigned=claim.expires_seconds is not None),
             presigned=claim.expires_seconds is not None,
             canonical_head=self._canonical_head(scope, claim, names, headers),
+            token=_session_token(claim, headers),
         )
 
     async def verify(self, signed: SignedRequest, body_sha256: str | None) -> Caller:
@@ -197,14 +221,10 @@ class Verifier:
         wanted = _signature(signed, payload, key.secret if key else _SECRET_OF_NOBODY)
         if not hmac.compare_digest(wanted, signed.signature) or key is None:
             raise SignatureMismatch
+        check_token(key, signed.token, self._now())
         if body_sha256 is not None:
             signed.check_body(body_sha256)
-        return Caller(
-            tenant=key.tenant,
-            principal=f"arn:aws:iam::{key.tenant}:access-key/{key.id}",
-            kind=CallerKind.ACCESS_KEY,
-            access_key_id=key.id,
-        )
+        return caller_of(key)
 
     def _check_time(self, claim: _Claim, date: str) -> None:
         signed_at = _parse_timestamp(claim.timestamp)
@@ -246,6 +266,45 @@ class Verifier:
         lines = [f"{name}:{_header_value(headers[name])}\n" for name in names]
         method = scope["method"]
         return f"{method}\n{path}\n{query}\n{''.join(lines)}\n{claim.signed_headers}\n"
+
+
+def check_token(key: AccessKey, token: str | None, now: datetime) -> None:
+    """That a temporary key came with its session token, in time, and a permanent one with none."""
+    if key.token_sha256 is None:
+        if token is not None:
+            raise TokenOfKeyRefused
+        return
+    sent = hashlib.sha256((token or "").encode()).hexdigest()
+    if not hmac.compare_digest(sent, key.token_sha256):
+        raise TokenOfKeyRefused
+    if key.expires_at is None or key.expires_at <= now:
+        raise KeyExpired
+
+
+def caller_of(key: AccessKey) -> Caller:
+    if key.token_sha256 is None:
+        principal, kind = f"access-key/{key.id}", CallerKind.ACCESS_KEY
+    else:
+        principal, kind = f"user/{key.user}", CallerKind.PERSON
+    return Caller(
+        tenant=key.tenant,
+        principal=f"arn:aws:iam::{key.tenant}:{principal}",
+        kind=kind,
+        access_key_id=key.id,
+        user=key.user,
+        roles=key.roles,
+    )
+
+
+def _session_token(claim: _Claim, headers: Mapping[str, list[str]]) -> str | None:
+    """It stands where the signature stands: elsewhere it could be added by anybody."""
+    if claim.expires_seconds is not None:
+        if "x-amz-security-token" in headers:
+            raise SignatureIncomplete("A presigned request has its security token in the query.")
+        values = [unquote(v) for name, v in claim.query if name == "X-Amz-Security-Token"]
+    else:
+        values = headers.get("x-amz-security-token", [])
+    return values[0] if values else None
 
 
 def claimed_service(scope: Scope) -> str | None:

@@ -25,6 +25,9 @@ DRAIN_BYTES_MAX = 16 * 1024 * 1024
 class ClientDisconnected(Exception):
     """The client went away: there is nobody left to answer."""
 
+    status = 499
+    code = "ClientDisconnected"
+
 
 class Inbound:
     """The receiving half of one exchange: an ASGI `receive` that knows how far the body has come.
@@ -128,7 +131,11 @@ class StreamingBody:
                 yield data
 
     async def read(self) -> bytes:
-        return b"".join([data async for data in self.chunks()])
+        held: list[bytes] = []
+        while not self._inbound.body_ended:
+            held.append(await self._inbound.chunk())
+            self._inbound.refuse_over(self._bytes_max)
+        return held[0] if len(held) == 1 else b"".join(held)
 
 
 class SpoolSpace:

@@ -21,6 +21,13 @@ class ValidationFailed(FreeholdError):
     status = 400
 
 
+class Unauthorized(FreeholdError):
+    """Who calls is not known: a token that is missing, or not good here."""
+
+    code = "UnauthorizedException"
+    status = 401
+
+
 class AccessDenied(FreeholdError):
     code = "AccessDeniedException"
     status = 403

@@ -1,6 +1,7 @@
 """Agents, once their sandbox runs: a request in, the answer's bytes out."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Mapping
 from typing import Literal, Protocol
 
 import msgspec
@@ -36,6 +37,21 @@ class AgentReply(Protocol):
 class AgentClient(Protocol):
     async def send(self, request: AgentRequest) -> AgentReply:
         """Raises AgentBroke when there is no answer, or none in time."""
+
+
+class AgentSocket(msgspec.Struct, frozen=True, kw_only=True):
+    """An agent's WebSocket, opened. `headers` are of its 101 answer, names in lower case."""
+
+    headers: dict[str, str]
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+
+class AgentSockets(Protocol):
+    async def open(
+        self, sandbox_id: str, port: int, path: str, headers: Mapping[str, str]
+    ) -> AgentSocket:
+        """`headers` are the whole request's, but for Host. Raises AgentBroke when it refuses."""
 
 
 class AgentBroke(Exception):

@@ -3,9 +3,11 @@
 import socket
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
+
+Reach = Literal["none", "hosts", "open"]
 
 
 class Destination(msgspec.Struct, frozen=True):
@@ -18,6 +20,16 @@ class Destination(msgspec.Struct, frozen=True):
     host: str
     port: int = 443
     private: bool = False
+
+
+class SessionEgress(msgspec.Struct, frozen=True, kw_only=True):
+    """What a session reaches beyond its doorway.
+
+    `hosts`: its `destinations` alone. `open`: every public host on ports 80 and 443 as well.
+    """
+
+    reach: Reach = "none"
+    destinations: tuple[Destination, ...] = ()
 
 
 Refused = Callable[[str], None]

@@ -1,20 +1,19 @@
 """Models: talked to by the platform itself, and passed through to a session's own clients."""
 
 from collections.abc import AsyncIterator, Sequence
-from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
 
 import msgspec
 
-from freehold.kernel.session import DoorwaySession
-
 
 class ModelKind(StrEnum):
     OPENAI = "openai"
     ANTHROPIC = "anthropic"
     BEDROCK = "bedrock"
+    GEMINI = "gemini"
+    MISTRAL = "mistral"
 
 
 class ModelProvider(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,30 +55,6 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     output_tokens: int | None = None
     cache_read_tokens: int | None = None
     cache_write_tokens: int | None = None
-
-
-class ModelCall(msgspec.Struct, frozen=True, kw_only=True):
-    """One call that a session made. `status` 499: the session hung up; `streamed`: SSE or events.
-
-    `status` is what the session got. `first_byte_ms` and `latency_ms` count from the request.
-    """
-
-    id: str
-    session: DoorwaySession
-    provider: ModelKind
-    operation: str
-    model: str
-    status: int
-    streamed: bool
-    usage: Usage
-    started_at: datetime
-    first_byte_ms: float | None
-    latency_ms: float
-
-
-class ModelCallRecorder(Protocol):
-    async def record(self, calls: Sequence[ModelCall]) -> None:
-        """Store a batch. An error is retried with the same batch: ignore ids already stored."""
 
 
 class ToolCall(msgspec.Struct, frozen=True):

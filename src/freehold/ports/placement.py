@@ -7,7 +7,8 @@ from typing import Protocol
 
 import msgspec
 
-from freehold.ports.sandbox import Limits
+from freehold.ports.egress import SessionEgress
+from freehold.ports.sandbox import Command, CommandSpec, Limits
 
 
 class SessionKey(msgspec.Struct, frozen=True):
@@ -22,8 +23,10 @@ class SessionKey(msgspec.Struct, frozen=True):
 class Launch(msgspec.Struct, frozen=True, kw_only=True):
     """All that a node must know to start a session. Kept in memory only: it carries environment.
 
-    `code` and `layers` are directories that the build of this version published. `port` is where
+    `code` and `layers` are directories that the build of this version published, or `image` alone,
+    an unpacked container image, which says itself what runs. `port` is where
     the agent listens inside, `protocol` what it serves there. `tier` empty: the platform's default.
+    `captures_content`: its traces may hold what it says and is told.
     """
 
     key: SessionKey
@@ -35,6 +38,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     interpreter: str
     code: str
     layers: tuple[str, ...]
+    image: str = ""
     entry_point: tuple[str, ...]
     environment: dict[str, str]
     port: int
@@ -42,16 +46,33 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     idle_seconds: int
     lifetime_seconds: int
     limits: Limits
+    egress: SessionEgress = SessionEgress()
+    captures_content: bool = False
 
 
 class Lease(msgspec.Struct, frozen=True, kw_only=True):
-    """The right to use a running sandbox. While any is held the session is not idle."""
+    """The right to use a running sandbox. While any is held the session is not idle. `user` is
+    whom the session was begun for.
+    """
 
     key: SessionKey
     sandbox_id: str
     tier: str
     version: int
     started_at: datetime
+    user: str | None = None
+    start: str = ""
+    start_note: str = ""
+    """As in `SessionRecord`."""
+
+
+class KeptWarm(msgspec.Struct, frozen=True, kw_only=True):
+    """So many started sandboxes wait for sessions of an endpoint. The session id of `launch.key`
+    is empty.
+    """
+
+    launch: Launch
+    count: int
 
 
 class SessionLine(msgspec.Struct, frozen=True):
@@ -59,6 +80,12 @@ class SessionLine(msgspec.Struct, frozen=True):
 
     session_id: str
     text: str
+
+
+class PlacedCommand(Command, Protocol):
+    @property
+    def resumed(self) -> bool:
+        """It has a name, and somebody had it before."""
 
 
 class Placement(Protocol):
@@ -72,8 +99,29 @@ class Placement(Protocol):
     def release(self, lease: Lease) -> None:
         """Every acquire is followed by one release."""
 
+    def keep_warm(self, wanted: list[KeptWarm]) -> None:
+        """All that is wanted, in place of what was. Nobody waits for it; the ceiling on the memory
+        of warmth comes before it. Told again by itself to a node that comes back.
+        """
+
     async def connect(self, sandbox_id: str, port: int) -> socket.socket:
         """A stream to the port inside. ConnectionError when nothing answers there."""
+
+    async def execute(
+        self, sandbox_id: str, spec: CommandSpec, *, name: str | None = None
+    ) -> PlacedCommand:
+        """A program beside the agent; it counts as use of the session while it runs.
+
+        Without a `name` it ends when the returned Command is closed or its caller dies. With one
+        it stays, and `close` only lets go of it: who asks for that name again gets the running
+        one, first its last 256 KiB of output, and takes it over from who had it (whose `wait` then
+        raises Conflict). One that nobody has for as long as the session may idle is ended. Raises
+        Throttled (ten named ones in a session), RuntimeClientFailed (no such program, session
+        ended).
+        """
+
+    async def end_command(self, sandbox_id: str, name: str) -> bool:
+        """Ends a named one. False: there is none."""
 
     async def why_ended(self, sandbox_id: str) -> str | None:
         """For people, if the sandbox has ended (waits a moment for an end that is under way)."""
@@ -96,7 +144,11 @@ class Placement(Protocol):
 
 
 class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What is kept of a session. Usage is None where the machine cannot measure it."""
+    """What is kept of a session. Usage is None where the machine cannot measure it.
+
+    `start`: "forked" or "restored" from what was prepared for its version, "warm" (it was there
+    and waited) or "cold"; empty while it starts. `start_note`: why it was none of the better ones.
+    """
 
     tenant: str
     sandbox_id: str
@@ -115,6 +167,8 @@ class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):
     invocations: int = 0
     cpu_seconds: float | None = None
     memory_gb_seconds: float | None = None
+    start: str = "cold"
+    start_note: str = ""
 
 
 class SessionUsage(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,6 +180,8 @@ class SessionUsage(msgspec.Struct, frozen=True, kw_only=True):
     invocations: int
     cpu_seconds: float | None
     memory_gb_seconds: float | None
+    start: str = "cold"
+    start_note: str = ""
 
 
 class SessionJournal(Protocol):

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from freehold.kernel.errors import Conflict
 from freehold.kernel.pages import Page
 from freehold.ports.database import Connection
 
@@ -56,8 +57,13 @@ class Idempotency(msgspec.Struct, frozen=True):
     request: Any
 
 
+class NameTaken(Conflict):
+    """Another of the same kind has the name: some operations have an error of their own for it."""
+
+
 class Resources(Protocol):
-    """Every method is of one tenant. Absent: NotFound. A taken name or a busy status: Conflict.
+    """Every method is of one tenant. Absent: NotFound. A busy status: Conflict; a taken name: its
+    NameTaken.
 
     `connection` joins a transaction of the caller's; without it the method makes its own.
     """
@@ -131,12 +137,14 @@ class Resources(Protocol):
         status: str | None = None,
         parent: str = "",
         new_version: bool = False,
+        name: str | None = None,
         idempotency: Idempotency | None = None,
         connection: Connection | None = None,
     ) -> Resource:
         """Lock, check the status, change. With `new_version` the old one stays readable.
 
-        The new version's row starts with `status`; older versions keep theirs.
+        The new version's row starts with `status`; older versions keep theirs. `name` renames it:
+        only for kinds whose ARN has the id.
         """
 
     async def set_status(

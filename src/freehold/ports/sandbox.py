@@ -1,7 +1,7 @@
 """A place to run what we do not trust."""
 
 import socket
-from typing import Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import msgspec
 
@@ -43,6 +43,10 @@ class SandboxSpec(msgspec.Struct, frozen=True, kw_only=True):
     `environment` becomes the number under which port 7400 is reached (another one in the process
     tier). The interpreter and system libraries of `command[0]` are made visible by the adapter.
     HOME, TMPDIR and PATH are set unless `environment` sets them; nothing else is added.
+
+    `root` is the folder of an unpacked image (`ports/images.py`), whose files stand in the place of
+    the host's: no interpreter, library or launcher of this machine is seen. What is written there
+    goes with the sandbox, and counts as scratch.
     """
 
     id: str
@@ -54,6 +58,29 @@ class SandboxSpec(msgspec.Struct, frozen=True, kw_only=True):
     output: str
     limits: Limits = Limits()
     loopback_ports: tuple[int, ...] = ()
+    root: str | None = None
+
+
+class TemplateSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What sessions of one agent version have in common, prepared once.
+
+    `command`, `mounts` and `environment` are as in a session's spec, writable mounts left out.
+    `environment` holds what modules may read while they are imported, and never a secret: it ends
+    up in the memory of every session. `modules`: what to import, in place of what the entry point
+    is seen to ask for. Code of the agent's own is read, and never run. `spares`: how many sessions
+    are begun ahead of need.
+    """
+
+    id: str
+    command: tuple[str, ...]
+    environment: dict[str, str] = {}
+    mounts: tuple[Mount, ...] = ()
+    directory: str
+    output: str
+    limits: Limits = Limits(memory_bytes_max=1 << 30, processes_max=128)
+    modules: tuple[str, ...] = ()
+    import_seconds_max: float = 120
+    spares: int = 1
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -77,6 +104,42 @@ class Probe(msgspec.Struct, frozen=True):
     detail: str
 
 
+class CommandSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A further program in a running sandbox, under the same user, limits, mounts and rules.
+
+    `environment` is added to the session's. `workdir` None: the session's. `terminal` is (rows,
+    columns): a pseudo-terminal, on which stdout and stderr are one; None: pipes.
+    """
+
+    command: tuple[str, ...]
+    environment: dict[str, str] = {}
+    workdir: str | None = None
+    terminal: tuple[int, int] | None = None
+
+
+class CommandOutput(msgspec.Struct, frozen=True):
+    stream: Literal["stdout", "stderr"]
+    data: bytes
+
+
+class Command(Protocol):
+    """A program that was started beside the agent. Its process group ends with `close`."""
+
+    async def read(self) -> CommandOutput | None:
+        """The next piece, at most 64 KiB; None: all has been read. A slow reader slows it down."""
+
+    async def write(self, data: bytes) -> None:
+        """To its stdin; empty: no more comes. What it no longer reads is dropped."""
+
+    def resize(self, rows: int, columns: int) -> None: ...
+
+    async def wait(self) -> int:
+        """Its exit code; 128 + the signal that ended it."""
+
+    async def close(self) -> None:
+        """SIGHUP, then SIGKILL, to its process group. Idempotent."""
+
+
 class Sandbox(Protocol):
     id: str
     tier: str
@@ -89,6 +152,9 @@ class Sandbox(Protocol):
     async def wait(self) -> Exit: ...
 
     def usage(self) -> Usage: ...
+
+    async def execute(self, spec: CommandSpec) -> Command:
+        """Raises SandboxFailed when the program cannot be started, and says why."""
 
     async def freeze(self) -> None: ...
 
@@ -113,3 +179,35 @@ class SandboxDriver(Protocol):
 
     async def close(self) -> None:
         """Let go of the driver's own parts. Sandboxes go on."""
+
+
+class Template(Protocol):
+    """Belongs to one agent version of one tenant. Sandboxes started from it outlive it."""
+
+    id: str
+    state: Literal["ready", "unfit", "closed"]
+    reason: str
+    """Why it is not ready: "starts threads when imported: X"."""
+
+    def unsuited(self, spec: SandboxSpec) -> str | None:
+        """Why this sandbox cannot be started from it; None when it can."""
+
+    def usage(self) -> Usage: ...
+
+    async def close(self) -> None: ...
+
+
+class TemplatedSandbox(Sandbox, Protocol):
+    ordinary_because: str | None
+    """Why it did not come from the template that was given for it. None: it did."""
+
+
+@runtime_checkable
+class TemplateDriver(SandboxDriver, Protocol):
+    """A tier with fast starts. `sweep` and `close` end templates as well."""
+
+    async def prepare(self, spec: TemplateSpec) -> Template:
+        """Takes as long as the imports do. An agent that cannot be forked makes it `unfit`."""
+
+    async def start(self, spec: SandboxSpec, template: Template | None = None) -> TemplatedSandbox:
+        """An ordinary start when nothing can come from the template."""

@@ -30,6 +30,14 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.json.encode(self)
 
 
+def hear_what_is_ignored() -> None:
+    """`nohup` and shells without job control start us with signals ignored. What we start would
+    inherit that, and no Ctrl-C would end a program in an agent's shell; a handler it does not."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
+
+
 class Surroundings:
     """Two pipes of the supervisor's: orders come by the first, and its closing means that the
     supervisor died; by the second we say that we are ready, or why we cannot be.
@@ -41,6 +49,7 @@ class Surroundings:
     def __init__(self, orders: int, ready: int) -> None:
         for descriptor in (orders, ready):
             os.set_inheritable(descriptor, False)
+        hear_what_is_ignored()
         self._orders, self._ready = orders, ready
 
     def receive(self, name: str) -> None:
@@ -86,7 +95,7 @@ class Surroundings:
         # each full collection walks it again, some 8% of the CPU of a busy worker.
         gc.collect()
         gc.freeze()
-        gc.set_threshold(10_000, 10, 10)
+        gc.set_threshold(50_000, 10, 10)
         self._say(b"1")
 
     def say_why_not(self, words: str) -> None:

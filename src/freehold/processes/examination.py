@@ -10,9 +10,10 @@ import platform as python_platform
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -20,10 +21,14 @@ from freehold import state as state_files
 from freehold.adapters.postgres import binaries
 from freehold.adapters.sandbox import hierarchies, kvm
 from freehold.adapters.sandbox.container.driver import ContainerDriver
+from freehold.adapters.sandbox.gvisor.driver import GvisorDriver
 from freehold.adapters.sandbox.interpreters import NODES, PYTHONS, InstalledInterpreters
 from freehold.adapters.sandbox.process.driver import ProcessDriver
+from freehold.adapters.sandbox.vm.driver import VmDriver
 from freehold.kernel.errors import PlatformFailed
-from freehold.settings import Settings
+from freehold.ports.sandbox import Probe, SandboxDriver
+from freehold.processes.embeddings import weights
+from freehold.settings import Settings, allowed_tiers, variable
 
 PYTHON_MIN = (3, 11)
 FREE_BYTES_GOOD = 2 << 30
@@ -45,21 +50,19 @@ class Examination(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def examine(settings: Settings) -> Examination:
-    container, process = await _container(), await _process()
+    tiers = await _tiers(settings)
     findings = [
         _python(),
         _user(),
         _state(settings),
         _disk(settings),
-        container,
-        process,
-        _gvisor(),
-        await asyncio.to_thread(_kvm),
+        *tiers,
         _cgroups(),
         await asyncio.to_thread(_postgres, settings),
         await asyncio.to_thread(_interpreters),
+        await asyncio.to_thread(_embeddings, settings),
     ]
-    usable = any(tier.status != "missing" for tier in (container, process))
+    usable = any(tier.status != "missing" for tier in tiers)
     return Examination(findings=findings, sessions=usable)
 
 
@@ -71,6 +74,25 @@ def _python() -> Finding:
             advice="Freehold itself needs Python 3.11 or newer",
         )  # fmt: skip
     return Finding(name="python", status="ok", detail=f"{version} ({sys.executable})")
+
+
+def _embeddings(settings: Settings) -> Finding:
+    name = "search by meaning"
+    if settings.embeddings == "off":
+        return Finding(
+            name=name, status="limited", detail="off: tools are found by their words alone",
+            advice=f"{variable('embeddings')}=local",
+        )  # fmt: skip
+    if settings.embeddings != "local":
+        detail = f"{settings.embeddings_model} at {settings.embeddings}"
+        return Finding(name=name, status="ok", detail=detail)
+    status = weights(settings.state).status()
+    if status.state != "ready":
+        return Finding(
+            name=name, status="limited", detail="no model: tools are found by their words alone",
+            advice="freehold embeddings fetch",
+        )  # fmt: skip
+    return Finding(name=name, status="ok", detail=f"{status.model}, on this machine")
 
 
 def _user() -> Finding:
@@ -133,56 +155,60 @@ async def _scratch() -> AsyncIterator[Path]:
         yield Path(directory)
 
 
-async def _container() -> Finding:
+async def _probed(tier: str, make: Callable[..., SandboxDriver], **options: Any) -> Probe:
+    """In a folder, and under a control group, of its own."""
     async with _scratch() as scratch:
-        driver = ContainerDriver(directory=scratch, cgroup=f"freehold-doctor-{os.getpid()}")
+        if tier != "process":
+            options["cgroup"] = f"freehold-doctor-{os.getpid()}-{tier}"
+        driver = make(directory=scratch, **options)
         try:
-            probe = await driver.probe()
+            return await driver.probe()
         finally:
             await driver.close()
-    if probe.available:
-        return Finding(name="tier container", status="ok", detail=f"one was run: {probe.detail}")
-    return Finding(
-        name="tier container", status="missing", detail="sessions cannot be isolated here",
-        advice=probe.detail,
-    )  # fmt: skip
 
 
-async def _process() -> Finding:
-    async with _scratch() as scratch:
-        driver = ProcessDriver(directory=scratch)
-        probe = await driver.probe()
-        await driver.close()
+async def _tiers(settings: Settings) -> list[Finding]:
+    """The weakest first, as docs/tiers.md has them; each is tried by running one."""
+    drivers: dict[str, tuple[Callable[..., SandboxDriver], dict[str, Any]]] = {
+        "container": (ContainerDriver, {}),
+        "process": (ProcessDriver, {}),
+        "gvisor": (GvisorDriver, {}),
+        "vm": (VmDriver, {"emulation": settings.vm_emulation}),
+    }
+    probes = await asyncio.gather(
+        *(_probed(tier, make, **options) for tier, (make, options) in drivers.items())
+    )
+    return [_tier(settings, *each) for each in zip(drivers, probes, strict=True)]
+
+
+def _tier(settings: Settings, tier: str, probe: Probe) -> Finding:
+    name = f"tier {tier}"
     if not probe.available:
-        return Finding(name="tier process", status="missing", detail=probe.detail)
-    return Finding(
-        name="tier process", status="limited", detail="works, and isolates nothing",
-        advice="for development only: freehold up --tier process --allow-process-tier",
-    )  # fmt: skip
-
-
-def _gvisor() -> Finding:
-    program = shutil.which("runsc")
-    coming = "the gvisor tier is still to come"
-    if program is None:
+        detail = "sessions cannot be isolated here" if tier == "container" else "not here"
+        if tier == "vm":
+            detail, advice = probe.detail, _vm_advice()
+        else:
+            advice = probe.detail
+        return Finding(name=name, status="missing", detail=detail, advice=advice)
+    if tier == "process":
         return Finding(
-            name="tier gvisor", status="missing", detail=f"there is no runsc; {coming}",
-            advice="runsc is one static program: https://gvisor.dev/docs/user_guide/install/",
+            name=name, status="limited", detail="works, and isolates nothing",
+            advice="for development only: freehold up --tier process --allow-process-tier",
         )  # fmt: skip
-    return Finding(name="tier gvisor", status="limited", detail=f"{program} is there; {coming}")
+    detail = f"one was run: {probe.detail}"
+    if tier not in allowed_tiers(settings):
+        return Finding(
+            name=name, status="limited", detail=f"{detail}; sessions may not have it",
+            advice=f"FREEHOLD_SANDBOX_TIER_MIN is {settings.sandbox_tier_min}",
+        )  # fmt: skip
+    return Finding(name=name, status="ok", detail=detail)
 
 
-def _kvm() -> Finding:
-    """Tried in a process of its own, with a limit of time: a device file alone proves nothing."""
-    coming = "the vm tier is still to come"
-    problem = kvm.problem()
-    if problem is None:
-        return Finding(name="tier vm", status="limited", detail=f"hardware KVM was run; {coming}")
-    closed = Path(kvm.DEVICE).exists() and not os.access(kvm.DEVICE, os.R_OK | os.W_OK)
-    return Finding(
-        name="tier vm", status="missing", detail=f"{problem}; {coming}",
-        advice="" if closed else "it takes a machine with hardware virtualisation, or nested one",
-    )  # fmt: skip
+def _vm_advice() -> str:
+    device = Path(kvm.DEVICE)
+    if device.exists() and not os.access(device, os.R_OK | os.W_OK):
+        return f"let this user open {device}: usermod -aG kvm USER"
+    return "hardware virtualisation, or nested one, and what scripts/install-vm.sh puts in place"
 
 
 def _cgroups() -> Finding:

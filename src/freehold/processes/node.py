@@ -7,11 +7,16 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+from freehold.adapters.egress.addresses import denied, forbidden, of_this_machine
 from freehold.adapters.egress.proxy import ForwardProxy
+from freehold.adapters.images import ImageLimits, ImageStore
+from freehold.adapters.images.reach import Reach
 from freehold.adapters.jobs.postgres import PostgresJobs
 from freehold.adapters.models.environment import providers_from_environment
-from freehold.adapters.placement.local.fleet import Fleet, FleetLimits, SpecOf
+from freehold.adapters.placement.local.egress import EgressGate
+from freehold.adapters.placement.local.fleet import Fleet, FleetLimits
 from freehold.adapters.placement.local.server import NodeServer
+from freehold.adapters.placement.local.starter import SpecOf
 from freehold.adapters.postgres.resources import PostgresResources
 from freehold.adapters.sandbox.interpreters import InstalledInterpreters
 from freehold.edges.doorway.environment import session_environment
@@ -30,8 +35,8 @@ from freehold.processes.parts import (
 from freehold.processes.parts import (
     database as make_database,
 )
-from freehold.services.runtime.build import Builder, BuildLimits, operator_index
-from freehold.services.runtime.builds import BundleBuilder
+from freehold.services.runtime.build import Builder, BuildLimits, ImageBuilder, operator_index
+from freehold.services.runtime.builds import ArtifactBuilder
 from freehold.services.runtime.launch import session_spec
 from freehold.services.runtime.service import BUILD_JOB, RuntimeBuilds
 from freehold.services.runtime.store import SessionStore
@@ -65,6 +70,7 @@ async def node(around: Surroundings) -> None:
             state=settings.state,
             limits=_fleet_limits(settings),
             take_doorway=server.take_doorway,
+            egress=EgressGate(around.run),
         )
         builder = _builder(settings, blobs, drivers[settings.sandbox_tier], interpreters)
         jobs = PostgresJobs(database, executor=f"node-{name}")
@@ -98,6 +104,9 @@ def _fleet_limits(settings: Settings) -> FleetLimits:
         log_bytes_max=settings.session_log_bytes_max,
         metering_seconds=settings.metering_seconds,
         log_days=settings.session_record_days,
+        freeze_idle_seconds=settings.freeze_idle_seconds,
+        template_idle_seconds=settings.template_idle_seconds,
+        warm_bytes_max=settings.warm_memory_mib_max << 20,
     )
 
 
@@ -106,6 +115,7 @@ def _spec_of(settings: Settings, interpreters: Mapping[str, Interpreter]) -> Spe
         "${LOOPBACK_7400}",
         region=settings.region,
         providers=providers_from_environment(os.environ),
+        telemetry=True,
     )
 
     def spec_of(launch: Launch, sandbox_id: str, directory: Path, output: Path) -> SandboxSpec:
@@ -124,7 +134,7 @@ def _spec_of(settings: Settings, interpreters: Mapping[str, Interpreter]) -> Spe
 
 def _builder(
     settings: Settings, blobs: Blobs, driver: SandboxDriver, interpreters: Mapping[str, Interpreter]
-) -> BundleBuilder:
+) -> ArtifactBuilder:
     root = settings.state / BUILDS
     mib = 1 << 20
     limits = BuildLimits(
@@ -134,7 +144,6 @@ def _builder(
             memory_bytes_max=settings.build_memory_mib_max * mib, scratch_bytes_max=256 * mib
         ),
     )
-    hosts = tuple(h.strip() for h in settings.build_index_hosts.split(",") if h.strip())
     builder = Builder(
         root=root,
         blobs=blobs,
@@ -142,6 +151,30 @@ def _builder(
         egress=ForwardProxy(),
         interpreters=interpreters,
         limits=limits,
-        index=functools.partial(operator_index, hosts_extra=hosts),
+        index=functools.partial(operator_index, hosts_extra=_listed(settings.build_index_hosts)),
     )
-    return BundleBuilder(builder, root=root, fallback=settings.interpreter_fallback)
+    images = ImageBuilder(_images(settings, root / "images"), root=root)
+    return ArtifactBuilder(builder, images, root=root, fallback=settings.interpreter_fallback)
+
+
+def _images(settings: Settings, directory: Path) -> ImageStore:
+    reach = Reach(
+        denied=lambda address: denied(address) or of_this_machine(address),
+        forbidden=forbidden,
+        private=frozenset(_listed(settings.image_private_registries)),
+        insecure=frozenset(_listed(settings.image_insecure_registries)),
+    )
+    return ImageStore(
+        directory,
+        reach=reach,
+        layout_directories=tuple(map(Path, _listed(settings.image_layout_directories))),
+        credentials_file=Path(settings.image_credentials) if settings.image_credentials else None,
+        limits=ImageLimits(
+            unpacked_bytes_max=settings.image_mib_max << 20,
+            seconds_max=settings.build_seconds_max,
+        ),
+    )
+
+
+def _listed(setting: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in setting.split(",") if part.strip())

@@ -4,17 +4,22 @@ import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 from freehold.adapters.blobs.filesystem import FilesystemBlobs
 from freehold.adapters.blobs.s3 import S3Blobs
 from freehold.adapters.postgres.pool import PostgresDatabase
 from freehold.adapters.sandbox.container.driver import ContainerDriver
+from freehold.adapters.sandbox.gvisor.driver import GvisorDriver
 from freehold.adapters.sandbox.process.driver import ProcessDriver
+from freehold.adapters.sandbox.vm.driver import VmDriver
 from freehold.adapters.secrets.envelope import EnvelopeSealer
-from freehold.adapters.secrets.keyring import Keyring
+from freehold.ports.egress import Reach
 from freehold.ports.interpreters import Interpreter
 from freehold.ports.sandbox import Limits, SandboxDriver
-from freehold.settings import Settings
+from freehold.processes.key_services import platform_keys
+from freehold.services.runtime.bounds import SessionBounds
+from freehold.settings import Settings, allowed_tiers
 
 BUILDS = "builds"
 
@@ -24,20 +29,23 @@ def sandbox_drivers(
     interpreters: dict[str, Interpreter],
     provide: Callable[[str], None] | None = None,
 ) -> dict[str, SandboxDriver]:
-    """Those that the settings permit; whether they work here, their probes say."""
+    """Those that the settings permit, by name; whether they work here, their probes say. Nothing
+    runs before one of them is used."""
     directory = settings.state / "sandboxes"
-    drivers: dict[str, SandboxDriver] = {
-        "container": ContainerDriver(
-            directory=directory / "container",
-            interpreters=interpreters,
-            provide=provide,
-            cgroup=_cgroup(settings.state),
-            uid_base=settings.sandbox_uid_base,
-        )
+    common: dict[str, Any] = {
+        "interpreters": interpreters, "provide": provide, "cgroup": _cgroup(settings.state),
+    }  # fmt: skip
+    make: dict[str, Callable[[], SandboxDriver]] = {
+        "container": lambda: ContainerDriver(
+            directory=directory / "container", uid_base=settings.sandbox_uid_base, **common
+        ),
+        "gvisor": lambda: GvisorDriver(directory=directory / "gvisor", **common),
+        "vm": lambda: VmDriver(
+            directory=directory / "vm", emulation=settings.vm_emulation, **common
+        ),
+        "process": lambda: ProcessDriver(directory=directory / "process"),
     }
-    if settings.allow_process_tier:
-        drivers["process"] = ProcessDriver(directory=directory / "process")
-    return drivers
+    return {tier: make[tier]() for tier in allowed_tiers(settings)}
 
 
 def _cgroup(state: Path) -> str:
@@ -46,10 +54,7 @@ def _cgroup(state: Path) -> str:
 
 
 def sealer(settings: Settings) -> EnvelopeSealer:
-    given = settings.key_encryption_key
-    if given is not None:
-        return EnvelopeSealer(Keyring.parse(given, source="FREEHOLD_KEY_ENCRYPTION_KEY"))
-    return EnvelopeSealer(Keyring.from_file(settings.state / "keys" / "kek"))
+    return platform_keys(settings).sealer
 
 
 def blobs(settings: Settings) -> FilesystemBlobs | S3Blobs:
@@ -72,11 +77,24 @@ def database(settings: Settings, name: str) -> PostgresDatabase:
     )
 
 
-def session_limits(settings: Settings) -> Limits:
-    return Limits(
+def session_bounds(settings: Settings) -> SessionBounds:
+    most = Limits(
         memory_bytes_max=settings.session_memory_mib_max << 20,
         cpus_max=settings.session_cpus_max,
         processes_max=settings.session_processes_max,
         open_files_max=settings.session_open_files_max,
         scratch_bytes_max=settings.session_scratch_mib_max << 20,
+    )
+    usual = Limits(
+        memory_bytes_max=(settings.session_memory_mib << 20) or most.memory_bytes_max,
+        cpus_max=settings.session_cpus or most.cpus_max,
+        processes_max=settings.session_processes or most.processes_max,
+        open_files_max=settings.session_open_files or most.open_files_max,
+        scratch_bytes_max=(settings.session_scratch_mib << 20) or most.scratch_bytes_max,
+    )
+    return SessionBounds(
+        usual=usual,
+        most=most,
+        reach=cast(Reach, settings.session_egress),
+        reach_max=cast(Reach, settings.session_egress_max),
     )

@@ -1,6 +1,7 @@
 """What `up` finds out by itself before its processes run: the tier, the database, the first key."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -9,10 +10,13 @@ from psycopg.conninfo import conninfo_to_dict
 
 import freehold
 from freehold import state as state_files
+from freehold.ports.sandbox import Probe
+from freehold.processes.certificates import authority_of
 from freehold.processes.parts import database as make_database
 from freehold.processes.parts import sandbox_drivers, sealer
-from freehold.services.identity.service import AccessKeyService
-from freehold.settings import Settings
+from freehold.processes.people import prepare as prepare_people
+from freehold.services.access.service import AccessKeyService
+from freehold.settings import Settings, allowed_tiers
 from freehold.supervisor import DidNotStart
 
 PACKAGE = Path(freehold.__file__).parent
@@ -25,12 +29,15 @@ class Tier(msgspec.Struct, frozen=True):
     detail: str
 
 
+_FASTEST = ("container", "gvisor", "vm")
+"""The order in which `auto` tries: see docs/decisions/0015-tiers-and-warmth.md."""
+
+
 async def chosen_tier(settings: Settings) -> Tier:
     """The tier that sessions get, tried out. Never weaker than what was asked for."""
     wanted = settings.sandbox_tier
-    drivers = sandbox_drivers(settings, {})
     if wanted == "process":
-        return Tier("process", (await drivers["process"].probe()).detail)
+        return Tier("process", (await _probe(settings, "process")).detail)
     closed = state_files.closed_to_others(settings.state) if _other_users() else None
     if closed is not None:
         why = (
@@ -38,19 +45,30 @@ async def chosen_tier(settings: Settings) -> Tier:
             "elsewhere, such as under /var/lib/freehold"
         )
     else:
-        try:
-            probe = await drivers["container"].probe()
-        finally:
-            await drivers["container"].close()
-        if probe.available:
-            return Tier("container", probe.detail)
-        why = probe.detail
-    if wanted == "auto" and settings.allow_process_tier:
+        allowed = allowed_tiers(settings)
+        candidates = [wanted] if wanted != "auto" else [t for t in _FASTEST if t in allowed]
+        whys = []
+        for tier in candidates:
+            # What is only emulated is for those who ask for it by name.
+            given = settings if wanted == tier else replace(settings, vm_emulation=False)
+            probe = await _probe(given, tier)
+            if probe.available:
+                return Tier(tier, probe.detail)
+            whys.append(f"the {tier} tier does not work on this machine: {probe.detail}")
+        why = "; ".join(whys)
+    if wanted == "auto" and "process" in allowed_tiers(settings):
         return Tier("process", f"no container tier: {why}")
     raise DidNotStart(
-        f"the container tier does not work on this machine: {why}\n"
-        "For development only: --tier process --allow-process-tier runs agents unisolated."
+        f"{why}\nFor development only: --tier process --allow-process-tier runs agents unisolated."
     )
+
+
+async def _probe(settings: Settings, tier: str) -> Probe:
+    drivers = sandbox_drivers(settings, {})
+    try:
+        return await drivers[tier].probe()
+    finally:
+        await drivers[tier].close()
 
 
 def _other_users() -> bool:
@@ -82,12 +100,14 @@ async def connection(settings: Settings, endpoint: str) -> state_files.Connectio
             account, id, secret = settings.account, new.id, new.secret
         else:
             account, id, secret = known.account, known.access_key_id, known.secret_access_key
+        await prepare_people(settings, database)
     finally:
         await keys.close()
         await database.close()
     made = state_files.Connection(
         endpoint=endpoint, region=settings.region, account=account,
         access_key_id=id, secret_access_key=secret,
+        ca_certificate=authority_of(settings),
     )  # fmt: skip
     state_files.write_connection(settings.state, made)
     return made

@@ -20,6 +20,9 @@ def test_each_provider_reads_its_own_variables() -> None:
             "OPENAI_MODEL": "gpt",
             "ANTHROPIC_API_KEY": "sk-ant",
             "ANTHROPIC_BASE_URL": "https://proxy.example/a",
+            "GEMINI_API_KEY": "AIza",
+            "GEMINI_MODEL": "gemini",
+            "MISTRAL_API_KEY": "mst",
             **AWS,
             "AWS_SESSION_TOKEN": "t",
         }
@@ -40,7 +43,21 @@ def test_each_provider_reads_its_own_variables() -> None:
             region="eu-west-1",
             aws_keys=("AKIAX", "s", "t"),
         ),
+        "gemini": ModelProvider(
+            kind=ModelKind.GEMINI,
+            base_url="https://generativelanguage.googleapis.com",
+            api_key="AIza",
+            default_model="gemini",
+        ),
+        "mistral": ModelProvider(
+            kind=ModelKind.MISTRAL, base_url="https://api.mistral.ai/v1", api_key="mst"
+        ),
     }
+
+
+def test_of_two_keys_gemini_takes_the_one_that_googles_sdk_takes() -> None:
+    env = {"GEMINI_API_KEY": "second", "GOOGLE_API_KEY": "first"}
+    assert providers_from_environment(env)["gemini"].api_key == "first"
 
 
 def test_a_server_of_ones_own_needs_no_key() -> None:

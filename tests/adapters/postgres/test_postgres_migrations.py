@@ -70,6 +70,18 @@ async def test_a_newer_database_is_refused(dsn: str, tmp_path: Path) -> None:
         await migrate(dsn, [("one", one)])
 
 
+async def test_a_file_that_moved_to_another_component_is_not_applied_again(
+    dsn: str, tmp_path: Path
+) -> None:
+    """Access keys were the component `identity` until workload identities came."""
+    keys = tmp_path / "keys"
+    keys.mkdir()
+    (keys / "0001_access_keys.sql").write_text("CREATE TABLE kept (n int)")
+    await migrate(dsn, [("identity", keys)])
+    fresh = write(tmp_path / "fresh", "CREATE TABLE b (n int)")
+    assert await migrate(dsn, [("access", keys), ("identity", fresh)]) == ["identity/0001_step.sql"]
+
+
 async def test_a_failing_file_leaves_nothing_and_is_named(dsn: str, tmp_path: Path) -> None:
     one = write(tmp_path / "one", "CREATE TABLE a (n int)", "CREATE TABLE b (n int); SELECT 1/0")
     with pytest.raises(PlatformFailed, match=r"one/0002_step\.sql: division by zero"):

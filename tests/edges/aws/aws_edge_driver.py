@@ -43,10 +43,11 @@ class Keys:
 class TenantAuthorizer:
     """Everything of one's own tenant; another's does not exist."""
 
-    async def authorize(self, caller: Caller, operation: str, resource_arn: str | None) -> None:
+    async def authorize(self, caller: Caller, operation: str, resource_arn: str | None) -> str:
         arn = Arn.parse(resource_arn) if resource_arn else None
         if arn and arn.tenant.isdigit() and arn.tenant != caller.tenant:
             raise NotFound("there is no such resource")
+        return caller.tenant
 
 
 def make_edge(handlers: dict[str, Any], spool_directory: Any, **options: Any) -> AwsEdge:

@@ -12,12 +12,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 from aws_edge_driver import KEY, REGION, RUNTIME_ARN, TENANT, make_edge, served
 from botocore.config import Config
 from botocore.exceptions import ClientError, EventStreamError
 
+from aws_clients import aws_client
 from freehold.kernel.body import Body
 from freehold.kernel.errors import Conflict, NotFound, RuntimeClientFailed, Throttled
 from freehold.kernel.request import Request
@@ -26,7 +26,7 @@ SERVER = Path(__file__).with_name("aws_edge_server.py")
 
 
 def client_of(service: str, endpoint: str, **options: Any) -> Any:
-    return boto3.client(
+    return aws_client(
         service,
         endpoint_url=endpoint,
         region_name=REGION,
@@ -123,7 +123,7 @@ async def test_a_conflict_and_a_violation_reach_the_control_client(endpoint: str
         "agentRuntimeName": "demo",
         "roleArn": f"arn:aws:iam::{TENANT}:role/x",
         "networkConfiguration": {"networkMode": "PUBLIC"},
-        "agentRuntimeArtifact": {"containerConfiguration": {"containerUri": "x"}},
+        "agentRuntimeArtifact": {"containerConfiguration": {"containerUri": "an image"}},
     }
     with pytest.raises(client.exceptions.ValidationException) as invalid:
         await asyncio.to_thread(client.create_agent_runtime, **params)

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from aws_edge_driver import INVOKE, INVOKE_PATH, make_edge, served, signed_scope
 
+from freehold.edges.aws import eventstream, model
+from freehold.edges.aws.serialize import writer_of
 from freehold.kernel.errors import RuntimeClientFailed
 from freehold.kernel.request import Request
 
@@ -270,3 +272,21 @@ async def test_an_early_refusal_of_a_small_body_keeps_the_connection(tmp_path: A
     assert (b"connection", b"close") not in head["headers"]
     await client.next()
     await ends(task)
+
+
+async def test_events_that_nobody_began_to_read_are_closed_all_the_same() -> None:
+    closed = []
+
+    class Events:
+        def __aiter__(self) -> Any:
+            return self
+
+        async def __anext__(self) -> Any:
+            raise AssertionError("nobody reads")
+
+        async def aclose(self) -> None:
+            closed.append(True)
+
+    shape = model.operations()["bedrock-agentcore:InvokeAgentRuntimeCommand"].output.payload.shape
+    await eventstream.EncodedEvents(shape, Events(), writer_of, "request").aclose()
+    assert closed

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +20,9 @@ from freehold.edges.pipeline import Pipeline
 from freehold.kernel.caller import Caller
 from freehold.kernel.errors import AccessDenied
 from freehold.kernel.session import SESSION_STATE, DoorwaySession
-from freehold.ports.models import ModelCall, ModelKind, ModelProvider
+from freehold.kernel.tracing import Span
+from freehold.ports.models import ModelKind, ModelProvider
+from kept_spans import KeptSpans
 
 SESSION = DoorwaySession(
     tenant="123456789012",
@@ -32,22 +34,6 @@ SESSION = DoorwaySession(
 )
 
 
-class Recorded:
-    """A recorder that keeps what it is given, and can fail the first times."""
-
-    def __init__(self, failures: int = 0) -> None:
-        self.calls: list[ModelCall] = []
-        self.batches: list[int] = []
-        self._failures = failures
-
-    async def record(self, calls: Sequence[ModelCall]) -> None:
-        if self._failures:
-            self._failures -= 1
-            raise ConnectionError("the store is away")
-        self.batches.append(len(calls))
-        self.calls.extend(calls)
-
-
 class Authorizing:
     """Allows all but `denied`, and remembers who asked for what."""
 
@@ -55,10 +41,11 @@ class Authorizing:
         self.asked: list[tuple[Caller, str]] = []
         self._denied = denied
 
-    async def authorize(self, caller: Caller, operation: str, resource_arn: str | None) -> None:
+    async def authorize(self, caller: Caller, operation: str, resource_arn: str | None) -> str:
         self.asked.append((caller, operation))
         if operation in self._denied:
             raise AccessDenied(f"a session may not call {operation}")
+        return caller.tenant
 
 
 class Platform:
@@ -76,12 +63,12 @@ class Platform:
 
 @dataclass
 class Doorway:
-    """A served doorway. `close` drains what is recorded; leaving the fixture does it as well."""
+    """A served doorway, and the spans of what came through it."""
 
     port: int
     edge: DoorwayEdge
     http: aiohttp.ClientSession
-    recorded: Recorded
+    kept: KeptSpans
     authorizing: Authorizing
     platform: Platform = field(default_factory=Platform)
 
@@ -89,10 +76,10 @@ class Doorway:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    async def calls(self) -> list[ModelCall]:
-        """All that was recorded, after the edge was closed."""
+    async def calls(self) -> list[Span]:
+        """Of models, after the edge was closed and all requests have ended."""
         await self.edge.close()
-        return self.recorded.calls
+        return [s for s in self.kept.spans if "gen_ai.provider.name" in s.attributes]
 
 
 @asynccontextmanager
@@ -101,19 +88,26 @@ async def open_doorway(
     *,
     session: DoorwaySession | None = SESSION,
     denied: frozenset[str] = frozenset(),
-    recorded: Recorded | None = None,
+    audit: Any = None,
+    tracing: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> AsyncIterator[Doorway]:
-    recorded, authorizing, platform = recorded or Recorded(), Authorizing(denied), Platform()
+    """`tracing`: of the pipeline, besides its recorder."""
+    kept, authorizing, platform = KeptSpans(), Authorizing(denied), Platform()
     edge = DoorwayEdge(
         platform=platform,
-        pipeline=Pipeline(authorizer=authorizing, calls_in_flight_max=1000),
-        recorder=recorded,
+        pipeline=Pipeline(
+            authorizer=authorizing,
+            calls_in_flight_max=1000,
+            audit=audit,
+            recorder=kept,
+            **(tracing or {}),
+        ),
         providers=providers or {},
         **options,
     )
     async with served(edge, session) as port, aiohttp.ClientSession() as http:
-        yield Doorway(port, edge, http, recorded, authorizing, platform)
+        yield Doorway(port, edge, http, kept, authorizing, platform)
         await edge.close()
 
 

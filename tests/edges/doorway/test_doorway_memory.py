@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from served_doorway import SESSION, Authorizing, Recorded, upstream
+from served_doorway import SESSION, Authorizing, upstream
 from starlette.types import Message
 
 from freehold.edges.doorway import DoorwayEdge
@@ -69,7 +69,6 @@ async def test_twenty_mebibytes_each_way_in_a_few(kind: ModelKind, path: str) ->
         edge = DoorwayEdge(
             platform=lambda *_: None,  # type: ignore[arg-type,return-value]
             pipeline=Pipeline(authorizer=Authorizing(), calls_in_flight_max=10),
-            recorder=Recorded(),
             providers={kind: provider},
         )
         tracemalloc.start()

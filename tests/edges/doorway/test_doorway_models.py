@@ -8,7 +8,6 @@ from typing import Any
 from urllib.parse import quote
 
 import aiohttp
-import boto3
 import openai
 import pytest
 from aiohttp import web
@@ -16,6 +15,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from served_doorway import Doorway, open_doorway, openai_at, upstream
 
+from aws_clients import aws_client
 from freehold.edges.doorway import PLACEHOLDER_KEY, DoorwayLimits
 from freehold.ports.models import ModelKind, ModelProvider
 from freehold.testing.scripted_model import MODEL_NAME, Rule, Script, ScriptedModel
@@ -32,7 +32,7 @@ def openai_client(door: Doorway) -> openai.AsyncOpenAI:
 
 
 def bedrock_client(door: Doorway) -> Any:
-    return boto3.client(
+    return aws_client(
         "bedrock-runtime",
         endpoint_url=f"{door.url}/model/bedrock",
         region_name="eu-west-1",
@@ -185,7 +185,10 @@ async def test_a_session_that_hangs_up_ends_the_models_work() -> None:
         [call] = await door.calls()
 
     assert spoken == [0, 1]
-    assert (call.status, call.model, call.streamed) == (499, "gpt", True)
+    assert call.name == "chat gpt"
+    told = call.attributes
+    assert (told["http.response.status_code"], told["freehold.streamed"]) == (499, True)
+    assert told["error.type"] == "ClientDisconnected"
 
 
 async def test_connections_to_the_provider_are_kept() -> None:
@@ -327,7 +330,8 @@ async def test_an_error_of_the_provider_passes_unchanged() -> None:
             assert answer.status == 429
             assert (await answer.json())["error"]["message"] == "slow down, please"
         [call] = await door.calls()
-    assert (call.status, call.usage.input_tokens) == (429, None)
+    assert call.attributes["http.response.status_code"] == 429
+    assert "gen_ai.usage.input_tokens" not in call.attributes
 
 
 @pytest.mark.parametrize("declared", [True, False])
@@ -368,7 +372,8 @@ async def test_a_provider_that_is_away_slow_or_elsewhere_is_a_clear_error() -> N
             assert answer.status == 502
             assert (await answer.json())["error"]["code"] == "ProviderFailed"
         [call] = await door.calls()
-    assert (call.status, call.model) == (502, "m")
+    assert (call.name, call.message) == ("chat m", "ProviderFailed")
+    assert call.attributes["http.response.status_code"] == 502
 
 
 async def test_an_answer_that_breaks_off_is_seen_to_be_cut() -> None:
@@ -386,7 +391,7 @@ async def test_an_answer_that_breaks_off_is_seen_to_be_cut() -> None:
         with pytest.raises(aiohttp.ClientPayloadError):
             await answer.read()
         [call] = await door.calls()
-    assert call.status == 502
+    assert call.attributes["http.response.status_code"] == 502
 
 
 async def test_a_session_has_so_many_calls_at_once_and_another_session_is_unaffected() -> None:

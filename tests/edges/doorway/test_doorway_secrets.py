@@ -17,6 +17,8 @@ CALLS = (
     ("openai", "/model/openai/v1/chat/completions"),
     ("anthropic", "/model/anthropic/v1/messages"),
     ("bedrock", "/model/bedrock/model/m/converse"),
+    ("gemini", "/model/gemini/v1beta/models/m:generateContent"),
+    ("mistral", "/model/mistral/v1/chat/completions"),
 )
 
 
@@ -59,6 +61,11 @@ async def refuses_the_key(request: web.Request) -> web.StreamResponse:
     return web.json_response({"error": {"message": masked}}, status=401)
 
 
+async def says_what_is_wrong_with_the_key(request: web.Request) -> web.StreamResponse:
+    details = [{"reason": "API_KEY_INVALID", "metadata": {"key": CANARY}}]
+    return web.json_response({"error": {"code": 400, "details": details}}, status=400)
+
+
 async def repeats_it_in_a_header(request: web.Request) -> web.StreamResponse:
     return web.json_response({}, headers={"x-request-id": f"token-{CANARY}"})
 
@@ -79,6 +86,7 @@ async def is_silent(request: web.Request) -> web.StreamResponse:
     [
         repeats_the_request,
         refuses_the_key,
+        says_what_is_wrong_with_the_key,
         repeats_it_in_a_header,
         fails,
         is_silent,
@@ -99,8 +107,9 @@ async def test_no_key_comes_back_whatever_the_provider_does(
         calls = await door.calls()
 
     # A signature is not a secret, and the AWS secret key never left: the token did.
-    assert len(calls) == 3
-    for text in (*said, repr(calls), caplog.text):
+    assert len(calls) == len(CALLS)
+    told = [(call.name, call.message, call.attributes) for call in calls]
+    for text in (*said, repr(told), caplog.text):
         assert CANARY not in text
 
 
@@ -140,10 +149,10 @@ async def test_a_key_that_the_provider_refuses_is_the_operators_matter(
     async with upstream(handle) as base_url, open_doorway(providers(base_url)) as door:
         said = [await heard(door, path) for _, path in CALLS]
 
-    assert [text[:3] for text in said] == ["503", "503", "424"]
+    assert [text[:3] for text in said] == ["503", "503", "424", "400", "503"]
     assert all("operator must check" in text for text in said)
     assert CANARY[:9] not in "".join(said)
-    assert caplog.text.count("refuses the platform's key") == 3
+    assert caplog.text.count("refuses the platform's key") == len(CALLS)
 
 
 async def test_a_password_in_a_base_url_is_refused_without_repeating_it() -> None:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from served_doorway import SESSION, Authorizing, Recorded, open_doorway
+from served_doorway import SESSION, Authorizing, open_doorway
 from starlette.types import Message, Receive, Scope, Send
 
 from freehold.edges.doorway import DoorwayEdge, session_environment
@@ -41,6 +41,9 @@ AGENT = """
     print(json.dumps(said))
 """
 SAID = "I am a scripted stand-in, not a model. You said: hello there"
+
+BEARER = b"Bearer of-somebody-else"
+"""It may be for an agent that takes tokens: who may not use it is told so there."""
 
 
 async def run_agent(source: str, environment: dict[str, str]) -> dict[str, Any]:
@@ -163,20 +166,24 @@ async def test_a_websocket_of_a_session_reaches_the_platform_and_no_model(
     edge = DoorwayEdge(
         platform=platform,
         pipeline=Pipeline(authorizer=Authorizing(), calls_in_flight_max=10),
-        recorder=Recorded(),
         providers={},
     )
     scope = {
         "type": "websocket",
         "path": path,
         "raw_path": path.encode(),
-        "headers": [(b"authorization", b"Bearer somebody-else")],
+        "headers": [
+            (b"authorization", b"AWS4-HMAC-SHA256 Credential=x"),
+            (b"authorization", BEARER),
+        ],
         "state": {SESSION_STATE: SESSION} if of_a_session else {},
     }
     await edge(scope, receive, send)
 
     assert sent == [answer]
-    assert [scope["headers"] for scope in reached] == ([[]] if answer.endswith("accept") else [])
+    assert [scope["headers"] for scope in reached] == (
+        [[(b"authorization", BEARER)]] if answer.endswith("accept") else []
+    )
 
 
 async def test_the_environment_holds_no_telemetry_address_and_no_model_without_one() -> None:

@@ -1,19 +1,17 @@
-"""Every model call is recorded once, with the tokens that the provider counted."""
+"""Every model call is one span, with the tokens that the provider counted."""
 
-import asyncio
 import json
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import pytest
 from aiohttp import web
-from served_doorway import SESSION, Recorded, open_doorway, openai_at, upstream
+from served_doorway import SESSION, open_doorway, openai_at, upstream
 
-from freehold.edges.doorway.recording import ModelCallLog
-from freehold.edges.doorway.usage import EventStreamUsage, SseUsage, usage_reader
-from freehold.kernel.clock import now
-from freehold.ports.models import ModelCall, ModelKind, Usage
+from freehold.kernel.tracing import Kind
+from freehold.ports.model_spans import PROVIDERS
+from freehold.ports.models import ModelKind, Usage
+from freehold.ports.usage import EventStreamUsage, SseUsage, usage_reader
 from freehold.testing.scripted_model import ScriptedModel
 from freehold.testing.scripted_model.bedrock_wire import Converse, InvokeModel
 from freehold.testing.scripted_model.script import Answer
@@ -21,6 +19,7 @@ from freehold.testing.scripted_model.script import Answer
 # The default script's answer to these three words has thirteen.
 WORDS: Any = [{"role": "user", "content": "three little words"}]
 BLOCKS: Any = [{"role": "user", "content": [{"text": "three little words"}]}]
+CONTENTS = {"contents": [{"parts": [{"text": "three little words"}]}]}
 ANTHROPIC = {"max_tokens": 9, "messages": WORDS}
 USAGE_ASKED = {"stream": True, "stream_options": {"include_usage": True}}
 
@@ -56,9 +55,25 @@ USAGE_ASKED = {"stream": True, "stream_options": {"include_usage": True}}
             "InvokeModelStream",
             True,
         ),
+        ("gemini/v1/models/m:generateContent", CONTENTS, "m", "GenerateContent", False),
+        (
+            "gemini/v1beta/models/m:streamGenerateContent?alt=sse",
+            CONTENTS,
+            "m",
+            "StreamGenerateContent",
+            True,
+        ),
+        ("mistral/v1/chat/completions", {"messages": WORDS}, "mst", "ChatCompletions", False),
+        (
+            "mistral/v1/chat/completions",
+            {"messages": WORDS, "stream": True},
+            "mst",
+            "ChatCompletions",
+            True,
+        ),
     ],
 )
-async def test_a_call_is_recorded_with_its_tokens(
+async def test_a_call_is_a_span_with_its_tokens(
     model: ScriptedModel,
     path: str,
     asked: dict[str, Any],
@@ -66,23 +81,26 @@ async def test_a_call_is_recorded_with_its_tokens(
     operation: str,
     streamed: bool,
 ) -> None:
-    started = now()
     async with open_doorway(model.providers()) as door:
-        document = asked if path.startswith("bedrock") else {"model": named, **asked}
+        document = asked if path.startswith(("bedrock", "gemini")) else {"model": named, **asked}
         async with door.http.post(f"{door.url}/model/{path}", json=document) as answer:
             assert answer.status == 200
             await answer.read()
         [call] = await door.calls()
         assert door.authorizing.asked[0][1] == f"models:{operation}"
 
-    assert call.session == SESSION
-    assert call.provider == path.partition("/")[0]
-    assert (call.operation, call.model, call.status) == (operation, named, 200)
-    assert call.streamed is streamed
-    assert (call.usage.input_tokens, call.usage.output_tokens) == (3, 13)
-    assert started <= call.started_at <= now()
-    assert call.first_byte_ms is not None
-    assert 0 < call.first_byte_ms <= call.latency_ms < 10_000
+    trail, told = call.trail, call.attributes
+    assert (trail.tenant, trail.agent_id) == (SESSION.tenant, SESSION.runtime_id)
+    assert (trail.session_id, trail.endpoint) == (SESSION.session_id, SESSION.endpoint)
+    assert told["gen_ai.provider.name"] == PROVIDERS[ModelKind(path.partition("/")[0])]
+    assert call.name == f"{told['gen_ai.operation.name']} {named}"
+    assert call.kind is Kind.CLIENT
+    assert told["gen_ai.request.model"] == named
+    assert told["http.response.status_code"] == 200
+    assert (told["freehold.streamed"], told["freehold.metered"]) == (streamed, True)
+    assert (told["gen_ai.usage.input_tokens"], told["gen_ai.usage.output_tokens"]) == (3, 13)
+    assert 0 < told["freehold.first_byte_ms"] <= (call.ended_ns - call.started_ns) / 1e6
+    assert not [name for name in told if "messages" in name or "exchange" in name]
 
 
 def sse(*documents: dict[str, Any]) -> bytes:
@@ -169,71 +187,4 @@ async def test_bytes_are_not_changed_on_the_way() -> None:
         async with door.http.post(f"{door.url}/model/openai/v1/responses", json={}) as answer:
             assert await answer.read() == body
         [call] = await door.calls()
-    assert call.usage == Usage(input_tokens=1)
-
-
-def a_call(number: int) -> ModelCall:
-    return ModelCall(
-        id=str(number),
-        session=SESSION,
-        provider=ModelKind.OPENAI,
-        operation="ChatCompletions",
-        model="gpt",
-        status=200,
-        streamed=False,
-        usage=Usage(),
-        started_at=now(),
-        first_byte_ms=1.0,
-        latency_ms=2.0,
-    )
-
-
-async def test_no_call_waits_for_the_recorder_and_what_waits_is_recorded_together() -> None:
-    go_on = asyncio.Event()
-
-    class Slow(Recorded):
-        async def record(self, calls: Sequence[ModelCall]) -> None:
-            await go_on.wait()
-            await super().record(calls)
-
-    recorder = Slow()
-    calls = ModelCallLog(recorder)
-    async with asyncio.timeout(10):
-        await calls.add(a_call(0))
-        await asyncio.sleep(0)  # the first batch is under way
-        for number in range(1, 100):
-            await calls.add(a_call(number))
-        go_on.set()
-        await calls.close()
-    assert [call.id for call in recorder.calls] == [str(number) for number in range(100)]
-    assert recorder.batches == [1, 99]
-
-
-async def test_a_recorder_that_fails_is_asked_again() -> None:
-    recorder = Recorded(failures=3)
-    calls = ModelCallLog(recorder, backoff_seconds=0.001)
-    await calls.add(a_call(1))
-    await calls.close()
-    assert [call.id for call in recorder.calls] == ["1"]
-
-
-async def test_a_call_that_cannot_be_recorded_is_named_in_the_log(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    calls = ModelCallLog(Recorded(failures=100), backoff_seconds=0.001)
-    await calls.add(a_call(7))
-    await calls.close()
-    assert "model call 7 of session-of-the-doorway-tests-0001 not recorded" in caplog.text
-
-
-async def test_a_recorder_that_hangs_does_not_hold_a_shutdown(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    class Hanging(Recorded):
-        async def record(self, calls: Sequence[ModelCall]) -> None:
-            await asyncio.Event().wait()
-
-    calls = ModelCallLog(Hanging())
-    await calls.add(a_call(8))
-    await calls.close(timeout_seconds=0.05)
-    assert "model call 8 " in caplog.text
+    assert call.attributes["gen_ai.usage.input_tokens"] == 1

@@ -13,7 +13,6 @@ from typing import Any
 from urllib.parse import urlsplit
 from xml.etree import ElementTree
 
-import boto3
 import uvicorn
 import uvloop
 from botocore.auth import S3SigV4Auth
@@ -21,6 +20,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
 
+from aws_clients import aws_client
 from freehold.adapters.blobs.filesystem import FilesystemBlobs
 from freehold.edges.pipeline import Pipeline
 from freehold.edges.s3.app import S3Edge
@@ -32,8 +32,6 @@ from freehold.ports.blobs import Blobs
 
 REGION = "eu-central-1"
 OBJECT_BYTES_MAX = 32 << 20
-# Reads its models once for all clients.
-_SESSION = boto3.session.Session()
 
 
 class Keys:
@@ -83,7 +81,7 @@ class Served:
         return f"{scheme}://127.0.0.1:{self.port}/_s3"
 
     def client(self, key: AccessKey, **config: Any) -> Any:
-        return _SESSION.client(
+        return aws_client(
             "s3",
             endpoint_url=self.endpoint,
             region_name=REGION,
@@ -123,6 +121,7 @@ def served(
         ws="none",
         lifespan="off",
         log_config=None,
+        timeout_graceful_shutdown=2,  # a test may have left a request half said
         ssl_certfile=certificate,
         ssl_keyfile=private_key,
     )
@@ -139,7 +138,8 @@ def served(
         yield running
     finally:
         server.should_exit = True
-        thread.join(30)
+        thread.join(120)
+        assert not thread.is_alive()
         listening.close()
 
 

@@ -105,11 +105,12 @@ def peak_bytes(pid: int) -> int:
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
+@pytest.mark.parametrize("mib", [120, pytest.param(300, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("in_parts", [False, True])
-def test_300_mb_pass_in_flat_memory(tmp_path: Path, in_parts: bool) -> None:
+def test_what_is_large_passes_in_flat_memory(tmp_path: Path, in_parts: bool, mib: int) -> None:
     source = tmp_path / "source"
     with source.open("wb") as file:
-        for number in range(300):
+        for number in range(mib):
             file.write(number.to_bytes(8, "big") * (MIB // 8))
     with server_process(tmp_path / "blobs") as (port, pid):
         s3 = boto3.client(

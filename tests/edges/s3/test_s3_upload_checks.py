@@ -275,10 +275,11 @@ def over_tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 @pytest.fixture
-def tls_s3(over_tls: Served, tenant: str) -> Any:
+def tls_s3(over_tls: Served, tenant: str) -> Iterator[Any]:
     s3 = over_tls.client_of(tenant)
     s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
-    return s3
+    yield s3
+    s3.close()  # an idle connection would hold up the server: TLS waits for the other's goodbye
 
 
 @pytest.mark.parametrize("algorithm", [None, "CRC32", "SHA1", "SHA256"])

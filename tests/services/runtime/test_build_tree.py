@@ -159,6 +159,28 @@ async def test_a_sweep_removes_what_a_killed_process_left_and_spares_the_living(
     assert list((tmp_path / "root/tmp").iterdir()) == []
 
 
+def deep(top: Path, name: str) -> None:
+    """As code does that goes in as it makes them: no path leads there."""
+    at = os.open(top, os.O_RDONLY)
+    for _ in range(1500):
+        os.mkdir(name, dir_fd=at)
+        inner = os.open(name, os.O_RDONLY, dir_fd=at)
+        os.close(at)
+        at = inner
+    os.close(at)
+
+
+@pytest.mark.parametrize("name", ["a", "long" * 50])
+def test_a_tree_that_is_too_deep_is_refused_and_removed(staged: Path, name: str) -> None:
+    deep(staged, name)
+    with pytest.raises(TooLarge):
+        seal(staged, bytes_max=1 << 30, entries_max=10_000)
+    with pytest.raises(TooLarge):
+        measure(staged)
+    remove(staged)
+    assert not staged.exists()
+
+
 def test_removing_follows_no_link(staged: Path, tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     kept.mkdir(mode=0o750)

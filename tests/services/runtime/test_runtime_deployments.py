@@ -306,3 +306,72 @@ def test_what_an_endpoint_cannot_be_is_refused(versions: Agent) -> None:
         lambda: control.delete_agent_runtime_endpoint(agentRuntimeId=id, endpointName="DEFAULT")
     )
     assert kept.kind == "ConflictException"
+
+
+# -- shares
+
+
+def split(agent: Agent, endpoint: str, shares: str | None) -> None:
+    arn = f"{agent.arn}/runtime-endpoint/{endpoint}"
+    if shares is None:
+        agent.control.untag_resource(resourceArn=arn, tagKeys=["freehold:split"])
+    else:
+        agent.control.tag_resource(resourceArn=arn, tags={"freehold:split": shares})
+
+
+def test_an_endpoint_gives_a_share_of_its_sessions_to_another_version(versions: Agent) -> None:
+    control, id = versions.control, versions.id
+    control.create_agent_runtime_endpoint(
+        agentRuntimeId=id,
+        name="shared",
+        agentRuntimeVersion="1",
+        tags={"freehold:split": "2:50"},
+    )
+    sessions = [new_session() for _ in range(12)]
+
+    def answers() -> list[str]:
+        return [str(versions.invoke(session=s, qualifier="shared")["boot"]) for s in sessions]
+
+    first = answers()
+    assert set(first) == {"1", "2"}  # all alike by chance: once in 2,000 runs
+    for session in sessions:
+        versions.stop(session, qualifier="shared")
+    assert answers() == first  # the same session, the same version
+    split(versions, "shared", "2:100")
+    assert said(versions, qualifier="shared") == "2"
+    assert answers() == first  # those that live stay where they are
+    split(versions, "shared", None)
+    assert said(versions, qualifier="shared") == "1"
+
+
+def test_a_command_runs_in_the_version_that_its_session_gets(versions: Agent) -> None:
+    versions.control.create_agent_runtime_endpoint(
+        agentRuntimeId=versions.id,
+        name="moved",
+        agentRuntimeVersion="1",
+        tags={"freehold:split": "2:100"},
+    )
+    answer = versions.data.invoke_agent_runtime_command(
+        agentRuntimeArn=versions.arn,
+        runtimeSessionId=new_session(),
+        qualifier="moved",
+        body={"command": "grep '\"boot\": ' main.py"},
+    )
+    seen = "".join(
+        event["chunk"].get("contentDelta", {}).get("stdout", "") for event in answer["stream"]
+    )
+    assert '"boot": "2"' in seen
+
+
+def test_a_version_that_is_not_there_gets_no_share(versions: Agent) -> None:
+    versions.control.create_agent_runtime_endpoint(
+        agentRuntimeId=versions.id, name="careful", tags={"freehold:split": "9:100"}
+    )
+    assert said(versions, qualifier="careful") == "2"
+
+
+@pytest.mark.parametrize("shares", ["2", "2:101", "0:5", "x:1", "1:60 2:60", "", "2:-1"])
+def test_shares_that_cannot_be_are_refused(versions: Agent, shares: str) -> None:
+    refused = refusal(lambda: split(versions, "DEFAULT", shares))
+    assert refused.kind == "ValidationException"
+    assert "VERSION:PERCENT" in refused.message

@@ -81,7 +81,8 @@ def test_the_environment_holds_what_clients_need_and_no_secret(plain: Agent) -> 
     environment = plain.invoke()["environment"]
     secrets = {MODEL_KEY, plain.platform.secret_access_key, plain.platform.access_key_id}
     assert not [name for name, value in environment.items() if secrets & set(value.split())]
-    assert not [name for name in environment if name.startswith("FREEHOLD_")]
+    ours = [name for name in environment if name.startswith("FREEHOLD_")]
+    assert ours == ["FREEHOLD_GATEWAY_URL"]
     for name in ("OPENAI_BASE_URL", "AWS_ENDPOINT_URL_BEDROCK_AGENTCORE", "ANTHROPIC_BASE_URL"):
         assert environment[name].startswith("http://127.0.0.1:7400"), name
     assert environment["AWS_REGION"] == plain.platform.region

@@ -9,10 +9,10 @@ from typing import Any, cast
 import pytest
 
 from freehold.kernel.body import BytesBody
+from freehold.kernel.caller import Caller, CallerKind
 from freehold.kernel.errors import RuntimeClientFailed, Unavailable
 from freehold.ports.agents import AgentBroke, AgentReply, AgentRequest
 from freehold.ports.placement import Launch, Lease, SessionKey, SessionLine
-from freehold.ports.sandbox import Limits
 from freehold.services.runtime.invocations import Invocation, InvocationService
 from freehold.services.runtime.model import Deployment, Prepared
 from freehold.services.runtime.protocols import Served
@@ -109,6 +109,16 @@ class Agents:
         return answer
 
 
+class Identities:
+    def arn(self, runtime_arn: str) -> str:
+        return "identity"
+
+    async def ensure(self, tenant: str, runtime_id: str) -> None: ...
+
+    async def act_for(self, *_: Any, **__: Any) -> tuple[str | None, dict[str, str]]:
+        return None, {}
+
+
 class Runtimes:
     async def resolve(self, tenant: str, runtime_id: str, endpoint: str) -> Deployment:
         return DEPLOYMENT
@@ -122,12 +132,13 @@ def sessions() -> Sessions:
 def service(sessions: Sessions, agents: Agents) -> InvocationService:
     return InvocationService(
         runtimes=cast(RuntimeService, Runtimes()), placement=sessions, agents=agents,
-        store=cast(Any, None), limits=Limits(),
+        store=cast(Any, None), identities=Identities(),
     )  # fmt: skip
 
 
 def call() -> Invocation:
     return Invocation(
+        caller=Caller(tenant=DEPLOYMENT.tenant, principal="tests", kind=CallerKind.ACCESS_KEY),
         tenant=DEPLOYMENT.tenant, runtime_arn=DEPLOYMENT.runtime_id, endpoint=None,
         session_id=None, user=None, request_id="r", content_type=None, accept=None, headers={},
         trace={}, body=BytesBody(b"asked"),

@@ -101,6 +101,23 @@ def test_costs_are_by_agent_by_session_and_by_user(metered: Agent) -> None:
     assert by_agent["cost"] >= by_user["cost"] > 0
 
 
+def test_costs_by_day_sum_up_to_what_the_sessions_used(metered: Agent) -> None:
+    platform = metered.platform
+    for _ in range(2):
+        session = new_session()
+        metered.invoke({"do": "burn", "seconds": 0.2}, session)
+        metered.stop(session)
+    days = rows(platform, "day")
+    assert set(days) <= {(datetime.now(UTC) - timedelta(days=n)).date().isoformat() for n in (0, 1)}
+    agents_ = rows(platform, "agent").values()
+    assert sum(day["invocations"] for day in days.values()) == sum(
+        row["invocations"] for row in agents_
+    )
+    assert sum(day["cpuSeconds"] for day in days.values()) == pytest.approx(
+        sum(row["cpuSeconds"] or 0 for row in agents_), abs=0.5
+    )
+
+
 def rows(platform: RunningPlatform, by: str) -> dict[str, Any]:
     report = platform.own("/costs", by=by, since="1h")
     assert report["by"] == by

@@ -93,9 +93,21 @@ def created(platform: RunningPlatform, artifact: dict[str, Any]) -> Agent:
 
 # -- what is not there yet
 
-_JWT = {"customJWTAuthorizer": {"discoveryUrl": "https://x.test/.well-known/openid-configuration"}}
+
+def _jwt(**rules: Any) -> dict[str, Any]:
+    discovery = "https://x.test/.well-known/openid-configuration"
+    return {"customJWTAuthorizer": {"discoveryUrl": discovery, **rules}}
+
+
+def _claim(kind: str, operator: str, **value: Any) -> dict[str, Any]:
+    return {
+        "inboundTokenClaimName": "team",
+        "inboundTokenClaimValueType": kind,
+        "authorizingClaimMatchValue": {"claimMatchOperator": operator, "claimMatchValue": value},
+    }
+
+
 _SUBNETS = {"securityGroups": ["sg-12345678"], "subnets": ["subnet-12345678"]}
-_IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/agent:1"
 
 
 @pytest.fixture
@@ -111,11 +123,21 @@ def request_(platform: RunningPlatform) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("member", "value", "words"),
     [
-        ("authorizerConfiguration", _JWT, "JWT"),
+        ("authorizerConfiguration", _jwt(), "every token of the provider"),
         (
-            "agentRuntimeArtifact",
-            {"containerConfiguration": {"containerUri": _IMAGE}},
-            "container images",
+            "authorizerConfiguration",
+            _jwt(allowedAudience=["a"], certificateConfigurations=[{"s3": {"uri": "s3://b/c"}}]),
+            "certificateConfigurations",
+        ),
+        (
+            "authorizerConfiguration",
+            _jwt(customClaims=[_claim("STRING", "CONTAINS", matchValueString="x")]),
+            "takes EQUALS alone",
+        ),
+        (
+            "authorizerConfiguration",
+            _jwt(customClaims=[_claim("STRING_ARRAY", "CONTAINS_ANY", matchValueString="x")]),
+            "takes a matchValueStringList",
         ),
         ("protocolConfiguration", {"serverProtocol": "HTTP", "port": 8443}, "8443"),
         (

@@ -1,37 +1,72 @@
-"""A forward proxy: CONNECT for https, GET and HEAD for http, to the destinations of a list."""
+"""A forward proxy: CONNECT for https, plain requests for http."""
 
 import asyncio
 import contextlib
 import logging
-import re
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from urllib.parse import urlsplit
 
-from freehold.adapters.egress.addresses import denied
+import msgspec
+
+from freehold.adapters.egress.boundary import Boundary
+from freehold.adapters.egress.relaying import BadAnswer, Flow
+from freehold.adapters.egress.requests import (
+    HEAD_BYTES_MAX,
+    Malformed,
+    ProxyRequest,
+    Refusal,
+    parse_request,
+)
+from freehold.adapters.egress.resolving import Resolve, SystemResolver
+from freehold.adapters.egress.rules import ListRules, Rules
 from freehold.ports.egress import Destination, Refused
 
 log = logging.getLogger("freehold.egress")
 
-_HEAD_BYTES_MAX = 16 << 10
-_CHUNK_BYTES = 64 << 10
-_HOST = re.compile(r"[a-z0-9]([a-z0-9._-]{0,252}[a-z0-9])?|[0-9a-f:.]{2,45}")
-# Headers of this connection, which are not for the server beyond it.
-_HOP_HEADERS = {b"connection", b"keep-alive", b"proxy-connection", b"proxy-authorization", b"te"}
+_STREAM_BYTES = 64 << 10
+_RESOLVING_AT_ONCE_MAX = 4
+_LINGER_SECONDS = 5
+_TOLD_WHY = 2  # times a user's connections: who comes in such a flood is cut without a word
+_REASONS = {
+    400: b"Bad Request",
+    403: b"Forbidden",
+    405: b"Method Not Allowed",
+    502: b"Bad Gateway",
+    503: b"Service Unavailable",
+    504: b"Gateway Timeout",
+}
+Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-class Refusal(Exception):
-    """`status` and the message are answered to the client."""
+class Totals(msgspec.Struct):
+    """Of one user's connections, as they end."""
 
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
+    connections: int = 0
+    refused: int = 0
+    bytes_out: int = 0
+    bytes_in: int = 0
+
+
+class User:
+    """Whose connections these are: what they may reach, and how much of us they use."""
+
+    def __init__(self, rules: Rules, refused: Refused) -> None:
+        self.rules, self.refused = rules, refused
+        self.totals = Totals()
+        self.running: set[asyncio.Task[None]] = set()
+        self.resolving = asyncio.Semaphore(_RESOLVING_AT_ONCE_MAX)
+
+    async def cut(self) -> None:
+        """Ends all connections that are under way."""
+        for task in self.running:
+            task.cancel()
+        await asyncio.gather(*self.running, return_exceptions=True)
 
 
 class ForwardProxy:
-    """Limits are for each listener.
+    """`connections_max` is for each user, `connections_max_all` for all together. Of those that
+    are too many some are told so, which takes a while, and the others are cut.
 
     A name is resolved once, every address that it has is checked, and the connection goes to an
     address that was: a second answer of DNS plays no part. What a client then says inside TLS
@@ -41,82 +76,111 @@ class ForwardProxy:
     def __init__(
         self,
         *,
+        boundary: Boundary | None = None,
+        resolve: Resolve | None = None,
         connections_max: int = 64,
+        connections_max_all: int = 4096,
         head_seconds_max: float = 10,
         connect_seconds_max: float = 10,
         idle_seconds_max: float = 120,
         connection_seconds_max: float = 3600,
     ) -> None:
+        self._boundary = boundary or Boundary()
+        self._resolve = resolve or SystemResolver()
         self._connections_max = connections_max
+        self._connections_max_all = connections_max_all
         self._head_seconds_max = head_seconds_max
         self._connect_seconds_max = connect_seconds_max
         self._idle_seconds_max = idle_seconds_max
         self._connection_seconds_max = connection_seconds_max
+        self._open = 0
 
     @asynccontextmanager
     async def serve(
         self, listener: socket.socket, allowed: frozenset[Destination], *, refused: Refused
     ) -> AsyncIterator[None]:
-        running: set[asyncio.Task[None]] = set()
+        user = User(ListRules(allowed), refused)
 
         async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.current_task()
-            assert task is not None
-            running.add(task)
-            try:
-                await self._converse(reader, writer, allowed, refused, full=len(running))
-            finally:
-                running.discard(task)
-                writer.close()
+            await self._run(reader, writer, user)
 
         start = (
             asyncio.start_unix_server if listener.family == socket.AF_UNIX else asyncio.start_server
         )
         # A duplicate: closing the server closes its socket, and the listener is not ours.
-        server = await start(accepted, sock=listener.dup(), limit=_HEAD_BYTES_MAX)
+        server = await start(accepted, sock=listener.dup(), limit=_STREAM_BYTES)
         try:
             yield
         finally:
             server.close()
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+            await user.cut()
             await server.wait_closed()
 
-    async def _converse(
-        self,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        allowed: frozenset[Destination],
-        refused: Refused,
-        *,
-        full: int,
+    async def take(self, connection: socket.socket, user: User) -> None:
+        """Proxy one accepted connection, which becomes ours, to its end."""
+        reader = asyncio.StreamReader(limit=_STREAM_BYTES)
+        loop = asyncio.get_running_loop()
+        transport, protocol = await loop.connect_accepted_socket(
+            lambda: asyncio.StreamReaderProtocol(reader), connection
+        )
+        await self._run(reader, asyncio.StreamWriter(transport, protocol, reader, loop), user)
+
+    async def _run(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, user: User
     ) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        user.totals.connections += 1
+        if len(user.running) >= _TOLD_WHY * self._connections_max:
+            user.totals.refused += 1
+            writer.transport.abort()
+            return
+        user.running.add(task)
         try:
             async with asyncio.timeout(self._connection_seconds_max):
-                if full > self._connections_max:
-                    raise Refusal(503, f"more than {self._connections_max} connections at once")
-                request = await self._request(reader)
-                upstream = await self._connect(request, allowed)
-                try:
-                    await self._relay(request, reader, writer, *upstream)
-                finally:
-                    upstream[1].close()
-        except Refusal as refusal:
-            refused(refusal.message)
-            body = refusal.message.encode() + b"\n"
-            writer.write(
-                b"HTTP/1.1 %d %s\r\nContent-Type: text/plain; charset=utf-8\r\n"
-                b"Content-Length: %d\r\nConnection: close\r\n\r\n"
-                % (refusal.status, _REASONS[refusal.status], len(body))
-                + body
-            )
-            with contextlib.suppress(OSError, TimeoutError):
-                await asyncio.wait_for(writer.drain(), self._idle_seconds_max)
-        except (OSError, TimeoutError) as error:
+                await self._converse(reader, writer, user)
+        except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
             log.debug("egress: a connection ended: %s", error)
+        finally:
+            user.running.discard(task)
+            if task.cancelling():
+                writer.transport.abort()
+            writer.close()
 
-    async def _request(self, reader: asyncio.StreamReader) -> "_Request":
+    async def _converse(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, user: User
+    ) -> None:
+        try:
+            if len(user.running) > self._connections_max:
+                raise Refusal(503, f"more than {self._connections_max} connections at once")
+            if self._open >= self._connections_max_all:
+                raise Refusal(503, "the platform proxies as many connections as it can")
+            self._open += 1
+            try:
+                await self._proxied(reader, writer, user)
+            finally:
+                self._open -= 1
+        except Refusal as refusal:
+            user.totals.refused += 1
+            user.refused(refusal.message)
+            with contextlib.suppress(OSError, TimeoutError):
+                async with asyncio.timeout(_LINGER_SECONDS):
+                    await _say(_refusal(refusal), reader, writer)
+
+    async def _proxied(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, user: User
+    ) -> None:
+        request = parse_request(await self._head(reader))
+        far = await self._connect(request, user)
+        flow = Flow((reader, writer), far, idle_seconds_max=self._idle_seconds_max)
+        try:
+            await self._relay(flow, request)
+        finally:
+            flow.close()
+            user.totals.bytes_out += flow.bytes_out
+            user.totals.bytes_in += flow.bytes_in
+
+    async def _head(self, reader: asyncio.StreamReader) -> bytes:
         try:
             async with asyncio.timeout(self._head_seconds_max):
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -124,146 +188,82 @@ class ForwardProxy:
             raise ConnectionError("no whole request came") from error
         except asyncio.LimitOverrunError as error:
             raise Refusal(400, "the request's head is too large") from error
-        return _parse(head)
+        if len(head) > HEAD_BYTES_MAX:
+            raise Refusal(400, "the request's head is too large")
+        return head
 
-    async def _connect(
-        self, request: "_Request", allowed: frozenset[Destination]
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        name = f"{request.host}:{request.port}"
-        destination = _allowed(request, allowed)
-        if destination is None:
-            raise Refusal(403, f"egress to {name} is not allowed")
+    async def _connect(self, request: ProxyRequest, user: User) -> Stream:
+        trusted = user.rules.admit(request)
         try:
             async with asyncio.timeout(self._connect_seconds_max):
-                answers = await asyncio.get_running_loop().getaddrinfo(
-                    request.host, request.port, type=socket.SOCK_STREAM
-                )
-                addresses = [str(answer[4][0]) for answer in answers]
-                if not destination.private and any(denied(address) for address in addresses):
-                    raise Refusal(403, f"egress to {name} leads into a private network")
+                addresses = await self._addresses(request.host, user)
+                for address in addresses:
+                    objection = self._boundary.objection(
+                        request.host, request.port, address, trusted=trusted
+                    )
+                    if objection is not None:
+                        raise Refusal(403, f"egress to {request.name} {objection}")
                 return await _open_first(addresses, request.port)
         except TimeoutError as error:
-            raise Refusal(504, f"{name} did not answer in time") from error
+            raise Refusal(504, f"{request.name} did not answer in time") from error
         except OSError as error:
-            raise Refusal(502, f"{name} cannot be reached: {error.strerror or error}") from error
+            raise Refusal(
+                502, f"{request.name} cannot be reached: {error.strerror or error}"
+            ) from error
 
-    async def _relay(
-        self,
-        request: "_Request",
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        upstream_reader: asyncio.StreamReader,
-        upstream_writer: asyncio.StreamWriter,
-    ) -> None:
-        loop = asyncio.get_running_loop()
+    async def _addresses(self, host: str, user: User) -> list[str]:
+        """What takes too long goes on without who asked, and counts as his until its end: the
+        threads that resolve cannot be stopped, and are for all."""
+        await user.resolving.acquire()
+        resolving = asyncio.ensure_future(self._resolve(host))
 
-        async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter | None) -> None:
-            """To the end of one direction. Bytes either way show that the connection is in use."""
-            while chunk := await source.read(_CHUNK_BYTES):
-                idle.reschedule(loop.time() + self._idle_seconds_max)
-                if sink is not None:
-                    sink.write(chunk)
-                    await sink.drain()
-            if sink is None:
-                raise ConnectionError("the client has gone")
-            if sink.can_write_eof():
-                sink.write_eof()
+        def done(resolved: asyncio.Future[list[str]]) -> None:
+            user.resolving.release()
+            if not resolved.cancelled():
+                resolved.exception()  # nobody else may be there to look at it
 
+        resolving.add_done_callback(done)
+        return await asyncio.shield(resolving)
+
+    async def _relay(self, flow: Flow, request: ProxyRequest) -> None:
         if request.head is None:
-            writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-        else:
-            upstream_writer.write(request.head)
-        # GET and HEAD have no body, and a second request would need its own check.
-        outward = pump(reader, upstream_writer if request.head is None else None)
-        async with asyncio.timeout(self._idle_seconds_max) as idle:
-            tasks = [
-                asyncio.create_task(outward),
-                asyncio.create_task(pump(upstream_reader, writer)),
-            ]
-            try:
-                if request.head is None:
-                    await asyncio.gather(*tasks)
-                else:
-                    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+            await flow.tunnel()
+            return
+        try:
+            await flow.exchange(request)
+        except (Malformed, asyncio.LimitOverrunError) as error:
+            if not flow.answered:
+                status = 502 if isinstance(error, BadAnswer) else 400
+                raise Refusal(status, f"plain http with {request.name}: {error}") from error
+            raise ConnectionError(str(error)) from error
 
 
-class _Request:
-    """`head` is what a plain http server is to be sent; None for CONNECT."""
-
-    def __init__(self, host: str, port: int, head: bytes | None) -> None:
-        self.host = host
-        self.port = port
-        self.head = head
-
-
-_REASONS = {
-    400: b"Bad Request",
-    403: b"Forbidden",
-    405: b"Method Not Allowed",
-    502: b"Bad Gateway",
-    503: b"Service Unavailable",
-    504: b"Gateway Timeout",
-}
+def _refusal(refusal: Refusal) -> bytes:
+    body = refusal.message.encode() + b"\n"
+    return (
+        b"HTTP/1.1 %d %s\r\nContent-Type: text/plain; charset=utf-8\r\n"
+        b"Content-Length: %d\r\nConnection: close\r\n\r\n"
+        % (refusal.status, _REASONS[refusal.status], len(body))
+        + body
+    )
 
 
-def _parse(head: bytes) -> _Request:
-    line, _, headers = head.partition(b"\r\n")
-    try:
-        method, target, version = line.decode("ascii").split(" ")
-        if version not in ("HTTP/1.1", "HTTP/1.0"):
-            raise ValueError(version)
-        parts = urlsplit(f"//{target}" if method == "CONNECT" else target)
-        host = (parts.hostname or "").rstrip(".")
-        port = parts.port
-    except ValueError as error:
-        raise Refusal(400, "that is not a request to a proxy") from error
-    if not _HOST.fullmatch(host):
-        raise Refusal(400, "the request names no host")
-    if method == "CONNECT":
-        if port is None or parts.path or parts.query or parts.username is not None:
-            raise Refusal(400, "CONNECT takes host:port")
-        return _Request(host, port, None)
-    if parts.scheme != "http":
-        raise Refusal(400, "only http and CONNECT pass here")
-    if method not in ("GET", "HEAD"):
-        raise Refusal(405, f"{method} over plain http does not pass here")
-    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    authority = parts.netloc.rpartition("@")[2]
-    forwarded = [f"{method} {path} HTTP/1.1".encode(), b"Host: " + authority.encode()]
-    for header in headers.split(b"\r\n"):
-        name = header.partition(b":")[0].strip().lower()
-        if name and name != b"host" and name not in _HOP_HEADERS and not header[:1].isspace():
-            forwarded.append(header)
-    return _Request(host, port or 80, b"\r\n".join([*forwarded, b"Connection: close", b"", b""]))
+async def _say(words: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """And read what the client still sends: closed over that, its answer would be lost."""
+    writer.write(words)
+    await writer.drain()
+    if writer.can_write_eof():
+        writer.write_eof()
+    while await reader.read(_STREAM_BYTES):
+        pass
 
 
-def _allowed(request: _Request, allowed: frozenset[Destination]) -> Destination | None:
-    """The rule that lets it through; of several, one that trusts the host most."""
-    matching = [
-        each
-        for each in allowed
-        if each.port == request.port
-        and (
-            request.host.endswith(each.host[1:])
-            if each.host.startswith("*.")
-            else request.host == each.host
-        )
-    ]
-    return max(matching, key=lambda each: each.private, default=None)
-
-
-async def _open_first(
-    addresses: list[str], port: int
-) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def _open_first(addresses: list[str], port: int) -> Stream:
     """The first address that takes the connection. They are addresses: nothing resolves again."""
     failure: OSError = OSError("the name has no address")
-    for address in dict.fromkeys(addresses):
+    for address in addresses:
         try:
-            return await asyncio.open_connection(address, port)
+            return await asyncio.open_connection(address, port, limit=_STREAM_BYTES)
         except OSError as error:
             failure = error
     raise failure

@@ -5,12 +5,12 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from freehold.adapters.jobs.table import CHANNEL, ERROR_CHARACTERS_MAX, Claim, JobsTable
 from freehold.kernel.errors import Unavailable
-from freehold.ports.database import Database
+from freehold.ports.database import Connection, Database
 from freehold.ports.jobs import Job, Work
 
 log = logging.getLogger("freehold.jobs")
@@ -62,6 +62,17 @@ class PostgresJobs:
 
     async def get(self, id: str) -> Job | None:
         return await self._table.get(id)
+
+    async def matching(
+        self, connection: Connection, kind: str, part: Mapping[str, Any]
+    ) -> list[str]:
+        """The ids of jobs whose payload has `part` in it, whatever became of them. For kinds whose
+        payloads hold no U+0000."""
+        return await self._table.matching(connection, kind, part)
+
+    async def forget(self, connection: Connection, kind: str, part: Mapping[str, Any]) -> list[str]:
+        """They are gone, by their ids; one that runs is cancelled when its lease is renewed."""
+        return await self._table.forget(connection, kind, part)
 
     def register(self, kind: str, work: Work, *, concurrency: int, attempts_max: int = 3) -> None:
         assert not self._tasks, "register every kind of work before start"

@@ -1,5 +1,6 @@
 """The SQL of the jobs table. All times are the database's own."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -58,6 +59,22 @@ class JobsTable:
             error=error,
             created_at=created_at,
         )
+
+    async def matching(
+        self, connection: Connection, kind: str, part: Mapping[str, Any]
+    ) -> list[str]:
+        """The ids of jobs whose payload has `part` in it, whatever became of them."""
+        rows = await connection.execute(
+            "SELECT id FROM jobs WHERE kind = %s AND payload::jsonb @> %s::jsonb",
+            (kind, msgspec.json.encode(part).decode()),
+        )
+        return [id for (id,) in await rows.fetchall()]
+
+    async def forget(self, connection: Connection, kind: str, part: Mapping[str, Any]) -> list[str]:
+        """They are gone, by their ids; one that runs loses its lease."""
+        gone = await self.matching(connection, kind, part)
+        await connection.execute("DELETE FROM jobs WHERE id = ANY(%s)", (gone,))
+        return gone
 
     async def reclaim(self, kinds: list[str]) -> None:
         """What an earlier process under our name was running is free again, at once."""

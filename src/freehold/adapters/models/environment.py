@@ -9,6 +9,8 @@ from freehold.ports.models import ModelKind, ModelProvider
 
 _OPENAI_BASE_URL = "https://api.openai.com/v1"
 _ANTHROPIC_BASE_URL = "https://api.anthropic.com"
+_GEMINI_BASE_URL = "https://generativelanguage.googleapis.com"
+_MISTRAL_BASE_URL = "https://api.mistral.ai/v1"
 # Access keys that a Freehold made ("FHIA", "FHSESSION"): somebody's shell points boto3 at us.
 _OUR_KEY_PREFIX = "FH"
 _AWS_SOURCES = (
@@ -25,7 +27,8 @@ def providers_from_environment(env: Mapping[str, str]) -> dict[str, ModelProvide
     FREEHOLD_MODEL is `{kind}/{model}`, or a model of the first provider that is configured.
     FREEHOLD_BEDROCK_REGION asks for Bedrock where only the machine itself has a role.
     """
-    found = [p for p in (_openai(env), _anthropic(env), _bedrock(env)) if p is not None]
+    every = (_openai(env), _anthropic(env), _bedrock(env), _gemini(env), _mistral(env))
+    found = [provider for provider in every if provider is not None]
     providers = {provider.kind.value: provider for provider in found}
     wanted = env.get("FREEHOLD_MODEL", "")
     if not wanted or not providers:
@@ -54,15 +57,34 @@ def _openai(env: Mapping[str, str]) -> ModelProvider | None:
 
 
 def _anthropic(env: Mapping[str, str]) -> ModelProvider | None:
-    key = env.get("ANTHROPIC_API_KEY", "")
+    base_url = env.get("ANTHROPIC_BASE_URL") or _ANTHROPIC_BASE_URL
+    key, model = env.get("ANTHROPIC_API_KEY", ""), env.get("ANTHROPIC_MODEL", "")
+    return _with_key(env, ModelKind.ANTHROPIC, key, base_url, model)
+
+
+def _gemini(env: Mapping[str, str]) -> ModelProvider | None:
+    """Of two keys Google's SDK takes GOOGLE_API_KEY."""
+    base_url = env.get("GOOGLE_GEMINI_BASE_URL") or _GEMINI_BASE_URL
+    key = env.get("GOOGLE_API_KEY") or env.get("GEMINI_API_KEY", "")
+    return _with_key(env, ModelKind.GEMINI, key, base_url, env.get("GEMINI_MODEL", ""))
+
+
+def _mistral(env: Mapping[str, str]) -> ModelProvider | None:
+    base_url = env.get("MISTRAL_BASE_URL") or _MISTRAL_BASE_URL
+    key, model = env.get("MISTRAL_API_KEY", ""), env.get("MISTRAL_MODEL", "")
+    return _with_key(env, ModelKind.MISTRAL, key, base_url, model)
+
+
+def _with_key(
+    env: Mapping[str, str], kind: ModelKind, key: str, base_url: str, model: str
+) -> ModelProvider | None:
     if not key:
         return None
-    base_url = env.get("ANTHROPIC_BASE_URL") or _ANTHROPIC_BASE_URL
     return ModelProvider(
-        kind=ModelKind.ANTHROPIC,
+        kind=kind,
         base_url=base_url,
         api_key=key,
-        default_model=env.get("ANTHROPIC_MODEL", ""),
+        default_model=model,
         proxy=_proxy(env, base_url),
     )
 

@@ -1,4 +1,4 @@
-"""OpenAI's chat completions: its own, and the many servers that speak the same."""
+"""OpenAI's chat completions: its own, Mistral's, and the many servers that speak the same."""
 
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -7,7 +7,15 @@ import msgspec
 
 from freehold.adapters.models.http import Document, ProviderHttp
 from freehold.kernel.errors import Unavailable
-from freehold.ports.models import Completion, Message, ModelProvider, Tool, ToolCall, Usage
+from freehold.ports.models import (
+    Completion,
+    Message,
+    ModelKind,
+    ModelProvider,
+    Tool,
+    ToolCall,
+    Usage,
+)
 
 
 class OpenAiCompatibleModels:
@@ -15,6 +23,7 @@ class OpenAiCompatibleModels:
         key = {"authorization": f"Bearer {provider.api_key}"} if provider.api_key else {}
         self._http = ProviderHttp(provider, key)
         self._default_model = provider.default_model
+        self._kind = provider.kind
 
     async def close(self) -> None:
         await self._http.close()
@@ -31,7 +40,7 @@ class OpenAiCompatibleModels:
         answer = await self._http.post("/chat/completions", asked)
         choices = answer.get("choices")
         if not choices:
-            raise Unavailable("openai answered without a choice")
+            raise Unavailable(f"{self._kind.value} answered without a choice")
         message = choices[0]["message"]
         return Completion(
             text=message.get("content") or "",
@@ -52,7 +61,9 @@ class OpenAiCompatibleModels:
         output_tokens_max: int = 1024,
     ) -> AsyncIterator[str | Completion]:
         asked = self._request(messages, tools, model, output_tokens_max)
-        asked |= {"stream": True, "stream_options": {"include_usage": True}}
+        asked["stream"] = True
+        if self._kind is not ModelKind.MISTRAL:  # it counts unasked, and may refuse the member
+            asked["stream_options"] = {"include_usage": True}
         text: list[str] = []
         calls: dict[int, dict[str, str]] = {}
         usage, answered_by = Usage(), ""

@@ -29,6 +29,10 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
 )
 """
 
+_RENAMED = (("access", "identity", "0001_access_keys.sql"),)
+"""Files that moved: the component they are of now, the one they were of, the name."""
+_RENAME = "UPDATE schema_migrations SET component = %s WHERE component = %s AND file = %s"
+
 
 class Migration(msgspec.Struct, frozen=True):
     component: str
@@ -67,6 +71,8 @@ async def migrate(dsn: str, components: Sequence[Component]) -> list[str]:
                 )
             await connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
             await connection.execute(_TABLE)
+            for renamed in _RENAMED:
+                await connection.execute(_RENAME, renamed)
             applied = []
             for name, migrations in wanted:
                 for migration in await _pending(connection, name, migrations):

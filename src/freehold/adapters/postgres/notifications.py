@@ -16,6 +16,7 @@ log = logging.getLogger("freehold.postgres")
 
 Heard = Callable[[str], Awaitable[None] | None]
 
+_WATCHED_ANEW_SECONDS = 10.0
 _PAUSE_SECONDS_MIN = 0.02
 _PAUSE_SECONDS_MAX = 0.5  # while we are deaf, a change that others make goes unheard
 
@@ -114,11 +115,15 @@ class Notifications:
             await _tell(heard, channel, "")
 
     async def _readable_or_changed(self, descriptor: int) -> None:
+        """Or after ten seconds: whoever lost a connection and stops watching its descriptor
+        afterwards stops ours, where it got the same number meanwhile. So it is watched anew."""
         loop = asyncio.get_running_loop()
         loop.add_reader(descriptor, self._changed.set)
+        again = loop.call_later(_WATCHED_ANEW_SECONDS, self._changed.set)
         try:
             await self._changed.wait()
         finally:
+            again.cancel()
             loop.remove_reader(descriptor)
 
 

@@ -87,11 +87,23 @@ class PostgresDatabase:
         of the server all of them are dead."""
         give_up = time.monotonic() + self._wait_seconds_max
         while True:
-            connection = await self._pool.getconn(max(0.0, give_up - time.monotonic()))
+            connection = await self._taken(max(0.0, give_up - time.monotonic()))
             if await _lives(connection):
                 return connection
             await connection.close()
             await self._pool.putconn(connection)  # which makes another in its place
+
+    async def _taken(self, seconds_max: float) -> Connection:
+        """The pool waits by `asyncio.wait_for`, which before Python 3.12 swallows a cancellation
+        that comes together with a connection: whoever was cancelled would go on for ever."""
+        task = asyncio.current_task()
+        assert task is not None, "connections are asked for by tasks"
+        cancelled = task.cancelling()
+        connection = await self._pool.getconn(seconds_max)
+        if task.cancelling() > cancelled:
+            await self._pool.putconn(connection)
+            raise asyncio.CancelledError
+        return connection
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:

@@ -91,7 +91,10 @@ WHERE <key> AND id = %(id)s
 UPDATE = _statement("""
 WITH changed AS (
     UPDATE resources SET document = %(document)s, status = coalesce(%(status)s, status),
-           version = version + %(version_step)s, updated_at = clock_timestamp()
+           version = version + %(version_step)s, updated_at = clock_timestamp(),
+           name = coalesce(%(name)s, name),
+           unique_name = CASE WHEN unique_name IS NULL THEN NULL
+                              ELSE coalesce(%(name)s, unique_name) END
     WHERE <key> AND id = %(id)s
     RETURNING <columns>)
 SELECT <columns>, <tell> FROM changed

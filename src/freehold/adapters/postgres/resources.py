@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
+import psycopg
 from psycopg.types.json import Json, Jsonb
 
 from freehold.adapters.postgres import resource_rules as rules
@@ -15,7 +16,7 @@ from freehold.kernel.arns import Arn
 from freehold.kernel.errors import Conflict, NotFound
 from freehold.kernel.pages import Page
 from freehold.ports.database import Connection, Database
-from freehold.ports.resources import Document, Idempotency, Resource, ResourceKind
+from freehold.ports.resources import Document, Idempotency, NameTaken, Resource, ResourceKind
 
 IDEMPOTENCY_SECONDS = 24 * 3600.0
 
@@ -173,10 +174,12 @@ class PostgresResources:
         status: str | None = None,
         parent: str = "",
         new_version: bool = False,
+        name: str | None = None,
         idempotency: Idempotency | None = None,
         connection: Connection | None = None,
     ) -> Resource:
         assert kind.versioned or not new_version, f"{kind.name} has no versions"
+        assert name is None or "{name}" not in kind.arn_resource, "an ARN does not change"
         key = _key(tenant, kind, parent, id)
         async with self._transaction(connection) as joined:
             earlier = await self._earlier(joined, kind, key, idempotency)
@@ -191,8 +194,12 @@ class PostgresResources:
                 "document": _json(change(current)),
                 "status": status,
                 "version_step": int(new_version or not kind.versioned),
+                "name": name,
             }
-            row = await (await joined.execute(statements.UPDATE, values)).fetchone()
+            try:
+                row = await (await joined.execute(statements.UPDATE, values)).fetchone()
+            except psycopg.errors.UniqueViolation:
+                raise Conflict(f"another {kind.noun} has the name {name!r} already") from None
             assert row is not None, "the row is locked"
             return resource(row)
 
@@ -339,7 +346,7 @@ async def _taken(connection: Connection, kind: ResourceKind, row: dict[str, Any]
         found = await (await connection.execute(statements.FIND_BY_NAME, row)).fetchone()
         if found is not None:
             other = resource(found)
-            return Conflict(
+            return NameTaken(
                 f"the name {other.name!r} is taken by {kind.noun} {other.id!r} "
                 f"(status {other.status}); choose another name or delete that one first"
             )

@@ -17,7 +17,7 @@ from freehold.ports.sandbox import Limits
 
 _CPU_PERIOD_US = 100_000
 _NEEDED = ("memory", "pids", "cpu")
-_REMOVE_ATTEMPTS = 100
+_REMOVE_ATTEMPTS = 400
 _REMOVE_PAUSE_SECONDS = 0.005
 
 
@@ -48,6 +48,19 @@ class Group:
             self._set("cpu", "cpu.cfs_period_us", _CPU_PERIOD_US)
             self._set("cpu", "cpu.cfs_quota_us", quota)
         self._set("pids", "pids.max", limits.processes_max)
+
+    def lift_memory_limit(self) -> None:
+        """For what runs no more, and yet must never be refused a page or lose a process."""
+        if self._v2:
+            self._set("memory", "memory.oom.group", 0, optional=True)
+            self._set("memory", "memory.max", "max")
+        else:
+            self._set("memory", "memory.memsw.limit_in_bytes", -1, optional=True)
+            self._set("memory", "memory.limit_in_bytes", -1)
+
+    @property
+    def directories(self) -> list[str]:
+        return [str(directory) for directory in self._all()]
 
     def join(self, pid: int) -> None:
         for directory in self._all():
@@ -104,7 +117,7 @@ class Group:
         return True
 
     def remove(self) -> None:
-        """Blocks for up to half a second while the last dead process leaves; call in a thread."""
+        """Blocks for up to two seconds while the last dead process leaves; call in a thread."""
         if self._peak is not None:
             os.close(self._peak)
             self._peak = None

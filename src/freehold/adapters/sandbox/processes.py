@@ -5,9 +5,9 @@ import contextlib
 import os
 import select
 import signal
-import subprocess
 import time
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -94,10 +94,19 @@ def kill_marked(mark: str) -> None:
         time.sleep(_KILL_PAUSE_SECONDS)  # the dying are seen for a moment
 
 
+class Child(Protocol):
+    """What tells a process's exit code: a `Popen`, or whoever else is told it."""
+
+    pid: int
+    returncode: int | None
+
+    def wait(self) -> int: ...
+
+
 class Watch:
     """One process held by a pidfd: its exit is an event, and a signal never hits a stranger."""
 
-    def __init__(self, process: ProcessId, pidfd: int, child: subprocess.Popen[bytes] | None):
+    def __init__(self, process: ProcessId, pidfd: int, child: Child | None):
         self.process = process
         self._pidfd = pidfd
         self._child = child
@@ -107,7 +116,7 @@ class Watch:
         self._loop.add_reader(pidfd, self._on_exit)
 
     @classmethod
-    def child(cls, child: subprocess.Popen[bytes]) -> "Watch":
+    def child(cls, child: Child) -> "Watch":
         return cls(identify(child.pid), os.pidfd_open(child.pid), child)
 
     @classmethod

@@ -15,6 +15,8 @@ _SETUP_SECONDS_MAX = 20.0
 
 class RecordedSandbox(Sandbox, Protocol):
     record: Record
+    spec: SandboxSpec | None
+    """Without its environment when it was adopted; None while it is only swept away."""
 
     async def listen(self, ports: tuple[int, ...]) -> None: ...
 
@@ -28,6 +30,7 @@ class RecordedDriver(ABC, Generic[S]):
     """A tier adds how one of its sandboxes is made, and how a recorded one is found again."""
 
     tier: str
+    setup_seconds_max = _SETUP_SECONDS_MAX
 
     def __init__(self, directory: Path) -> None:
         self._records = Records(directory / "records")
@@ -53,9 +56,10 @@ class RecordedDriver(ABC, Generic[S]):
         if spec.id in self._running or spec.id in self._starting or self._records.load(spec.id):
             raise SandboxFailed(f"a sandbox {spec.id} exists already")
         sandbox = self._sandbox(self._new_record(spec), spec.limits)
+        sandbox.spec = spec
         self._starting.add(spec.id)
         try:
-            async with asyncio.timeout(_SETUP_SECONDS_MAX):
+            async with asyncio.timeout(self.setup_seconds_max):
                 await self._bring_up(spec, sandbox)
         except TimeoutError as error:
             await sandbox.stop()
@@ -78,6 +82,7 @@ class RecordedDriver(ABC, Generic[S]):
         if record is None:
             return None
         sandbox = self._sandbox(record, spec.limits)
+        sandbox.spec = spec
         # It may die in between, or have taken the doorway's port while nobody listened there.
         with contextlib.suppress(OSError, SandboxFailed):
             if record.of_this_boot and self._found(sandbox):

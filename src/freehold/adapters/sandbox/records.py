@@ -19,7 +19,7 @@ class Record(msgspec.Struct, kw_only=True):
 
     `mark` is in the environment of what the driver starts, and finds it when a pid was never
     written. `cgroup` names the sandbox's group. `ports` maps a port that was asked for to the one
-    that listens on the host (process tier).
+    that listens on the host (process tier). `template`: what it was forked off.
     """
 
     id: str
@@ -32,6 +32,7 @@ class Record(msgspec.Struct, kw_only=True):
     init: ProcessId | None = None
     ports: dict[int, int] = {}
     writable: tuple[str, ...] = ()
+    template: str | None = None
 
     @property
     def of_this_boot(self) -> bool:
@@ -54,6 +55,7 @@ class Records:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._uids: dict[str, int | None] | None = None
 
     def save(self, record: Record) -> None:
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -62,6 +64,8 @@ class Records:
         fresh.write_bytes(msgspec.json.encode(record))
         # No fsync: a crash of ours keeps the page cache, and a reboot ends the sandbox as well.
         fresh.replace(path)
+        if self._uids is not None:
+            self._uids[record.id] = record.uid
 
     def load(self, sandbox_id: str) -> Record | None:
         try:
@@ -72,6 +76,14 @@ class Records:
     def forget(self, sandbox_id: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             self._path(sandbox_id).unlink()
+        if self._uids is not None:
+            self._uids.pop(sandbox_id, None)
+
+    def uids(self) -> set[int | None]:
+        """Of all that are recorded. Read once: with many sandboxes it would be most of a start."""
+        if self._uids is None:
+            self._uids = {record.id: record.uid for record in self.all()}
+        return set(self._uids.values())
 
     def all(self) -> list[Record]:
         if not self._directory.is_dir():

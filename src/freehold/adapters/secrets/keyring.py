@@ -40,6 +40,17 @@ class Keyring:
         """Raises KeyError for a version that is not here."""
         return self._keys[version]
 
+    def text(self) -> str:
+        """The keys in the clear, as `parse` takes them: to be wrapped at once, never shown."""
+        return "".join(_line(version, self._keys[version]) for version in sorted(self._keys))
+
+    @classmethod
+    def fresh(cls) -> "Keyring":
+        return cls({1: secrets.token_bytes(KEY_BYTES)})
+
+    def with_new_version(self) -> "Keyring":
+        return Keyring({**self._keys, self.newest + 1: secrets.token_bytes(KEY_BYTES)})
+
     def __repr__(self) -> str:
         return f"Keyring(versions={sorted(self._keys)})"
 
@@ -72,28 +83,30 @@ class Keyring:
         Of several who start at once one makes it and all read the same.
         """
         try:
-            return cls.parse(_read_private(path), source=str(path))
+            return cls.parse(read_private(path), source=str(path))
         except FileNotFoundError:
-            _write_private(path, _line(1), replace=False)
-        return cls.parse(_read_private(path), source=str(path))
+            write_private(path, _line(1, secrets.token_bytes(KEY_BYTES)), replace=False)
+        return cls.parse(read_private(path), source=str(path))
 
 
 def add_version(path: Path) -> int:
-    """A new newest key in the file; its version. Running processes open by it once restarted.
+    """A new newest key in the file; its version.
 
-    So: add a version, restart everything, rewrap, then remove the old line.
+    Running processes read the file again when they meet a value sealed by it. So: add a version,
+    rewrap, then remove the old line.
     """
-    text = _read_private(path)
+    text = read_private(path)
     version = Keyring.parse(text, source=str(path)).newest + 1
-    _write_private(path, f"{text.rstrip()}\n{_line(version)}", replace=True)
+    line = _line(version, secrets.token_bytes(KEY_BYTES))
+    write_private(path, f"{text.rstrip()}\n{line}", replace=True)
     return version
 
 
-def _line(version: int) -> str:
-    return f"{version}:{base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()}\n"
+def _line(version: int, key: bytes) -> str:
+    return f"{version}:{base64.b64encode(key).decode()}\n"
 
 
-def _read_private(path: Path) -> str:
+def read_private(path: Path) -> str:
     """Judges the very file that it reads, by its descriptor."""
     with path.open() as file:
         status = os.fstat(file.fileno())
@@ -107,7 +120,7 @@ def _read_private(path: Path) -> str:
         return file.read()
 
 
-def _write_private(path: Path, text: str, *, replace: bool) -> None:
+def write_private(path: Path, text: str, *, replace: bool) -> None:
     """Whole or not at all, durable, and 0600 from its first moment."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")

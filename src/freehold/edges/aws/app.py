@@ -1,20 +1,26 @@
 """The AWS edge's ASGI application: route, let the governed path pass, call the handler, answer."""
 
 import logging
+import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
+import msgspec
 from starlette.types import Receive, Scope, Send
 
 from freehold.edges import sigv4
+from freehold.edges.auditing import note_created
 from freehold.edges.aws import model
+from freehold.edges.aws.bearer import BearerAuthenticator, challenge, metadata_of, target_of
 from freehold.edges.aws.errors import UnknownMethod, UnknownOperation, error_reply
 from freehold.edges.aws.exchange import CancelledByDisconnect, Exchange
 from freehold.edges.aws.model import Operation
 from freehold.edges.aws.parse import Headers, input_parser, resource_arn
-from freehold.edges.aws.reply import Reply
+from freehold.edges.aws.reply import JSON_TYPE, Reply
 from freehold.edges.aws.router import Router
 from freehold.edges.aws.serialize import output_serializer
+from freehold.edges.aws.sockets import PresignedForBareHost, SocketEdge
 from freehold.edges.pipeline import Authenticator, Call, Pipeline
 from freehold.edges.sigv4 import SignatureRules, Verifier
 from freehold.edges.spool import (
@@ -30,11 +36,13 @@ from freehold.kernel.errors import (
     FreeholdError,
     NotImplementedYet,
     PlatformFailed,
+    Unauthorized,
     Unavailable,
 )
 from freehold.kernel.request import Handler, Request
 from freehold.kernel.session import session_caller
-from freehold.ports.authorizer import AccessKeys
+from freehold.kernel.sockets import SocketHandler
+from freehold.ports.authorizer import AccessKeys, BearerTarget, BearerTokens
 
 log = logging.getLogger(__name__)
 
@@ -44,11 +52,12 @@ AGENTCORE, REGISTRY = "bedrock-agentcore", "agent-registry"
 
 
 class AwsEdge:
-    """`handlers` are by "{service}:{Operation}"; what has none answers 501.
+    """`handlers` are by "{service}:{Operation}"; what has none answers 501. `sockets` are the
+    handlers of WebSockets.
 
     `payload_bytes_max` bounds a payload that is handed on unread (an agent's input);
-    `document_bytes_max` a JSON document. `authenticators` take over requests whose Authorization
-    has their scheme ("bearer"); all others must be signed.
+    `document_bytes_max` a JSON document. `bearer`: tokens that resources accept by authorizers of
+    their own; everything else must be signed.
     """
 
     def __init__(
@@ -62,7 +71,8 @@ class AwsEdge:
         payload_bytes_max: int,
         document_bytes_max: int = DOCUMENT_BYTES_MAX,
         spool_bytes_max: int = 4 * 1024**3,
-        authenticators: Mapping[str, Authenticator] | None = None,
+        bearer: BearerTokens | None = None,
+        sockets: Mapping[str, SocketHandler] | None = None,
     ) -> None:
         operations = model.operations()
         unknown = sorted(handlers.keys() - operations.keys())
@@ -87,7 +97,13 @@ class AwsEdge:
             for name in (AGENTCORE, REGISTRY)
             for bytes_max in {payload_bytes_max, document_bytes_max}
         }
-        self._authenticators = dict(authenticators or {})
+        self._bearer = bearer
+        self._sockets = SocketEdge(
+            sockets or {},
+            pipeline=pipeline,
+            authenticator=self._socket_authenticator,
+            region=region,
+        )
 
     def matches(self, scope: Scope) -> bool:
         """Whether some operation has this method and path."""
@@ -101,9 +117,12 @@ class AwsEdge:
             await send({"type": "websocket.close", "code": 1008})
             return
         assert scope["type"] == "http", "the root application answers lifespan events"
-        exchange = Exchange(scope, receive, send)
         try:
-            await self._serve(exchange)
+            socket = self._sockets.route(scope)
+            if socket is not None:
+                await self._sockets.serve(*socket, scope, receive, send)
+            else:
+                await self._serve(Exchange(scope, receive, send))
         except ClientDisconnected:
             log.debug("a client went away")
 
@@ -112,11 +131,28 @@ class AwsEdge:
             headers = exchange.headers()
             routed = self.route(exchange.scope)
             if routed is None:
+                found = await self._metadata(exchange.scope, headers)
+                if found is not None:
+                    await exchange.answer(found, ids.request_id())
+                    return
                 raise self._unknown(exchange.scope)
         except FreeholdError as error:
             await exchange.refuse(error_reply(error, None), ids.request_id())
             return
         await _Invocation(self, exchange, headers, *routed).run()
+
+    async def _metadata(self, scope: Scope, headers: Headers) -> Reply | None:
+        """Where a client without a token learns who gives one: it says nothing else."""
+        runtime = metadata_of(scope)
+        origin = _origin(scope, headers)
+        if runtime is None or self._bearer is None or not origin:
+            return None
+        target = BearerTarget(operation="", resource=runtime)
+        url = f"{origin}/runtimes/{quote(runtime, safe='')}/invocations"
+        document = await self._bearer.metadata(target, url)
+        if document is None:
+            return None
+        return Reply(200, [(b"content-type", JSON_TYPE)], msgspec.json.encode(document))
 
     def route(self, scope: Scope) -> tuple[Operation, dict[str, str]] | None:
         """The registry's own service shares paths with AgentCore's: its signature tells."""
@@ -139,21 +175,43 @@ class AwsEdge:
         return UnknownOperation("No operation has this method and path.")
 
     def authenticator(
-        self, scope: Scope, operation: Operation, headers: Headers, body_bytes_max: int
+        self,
+        scope: Scope,
+        operation: Operation,
+        labels: Mapping[str, str],
+        headers: Headers,
+        body_bytes_max: int,
     ) -> Authenticator:
-        if session_caller(scope) is not None:
-            return _by_connection
-        if self._authenticators:
-            scheme = headers.get("authorization", "").partition(" ")[0].lower()
-            other = self._authenticators.get(scheme)
-            if other is not None:
-                return other
-        return self._signed[operation.service.signing_name, body_bytes_max]
+        signed = self._signed[operation.service.signing_name, body_bytes_max]
+        return self._for_target(signed, target_of(operation.id, labels, scope), scope, headers)
+
+    def _socket_authenticator(
+        self, operation: str, runtime: str, scope: Scope, headers: Headers
+    ) -> Authenticator:
+        signed = PresignedForBareHost(self._signed[AGENTCORE, self.document_bytes_max])
+        target = target_of(operation, {"agentRuntimeArn": runtime}, scope)
+        return self._for_target(signed, target, scope, headers)
+
+    def _for_target(
+        self, signed: Authenticator, target: BearerTarget | None, scope: Scope, headers: Headers
+    ) -> Authenticator:
+        otherwise = signed if session_caller(scope) is None else _by_connection
+        if target is None or self._bearer is None:
+            return otherwise
+        return BearerAuthenticator(self._bearer, target, headers, otherwise)
 
 
 def _origin(scope: Scope, headers: Headers) -> str:
     host = headers.get("host")
     return f"{scope['scheme']}://{host}" if host else ""
+
+
+def _notices(request: Request) -> list[tuple[bytes, bytes]]:
+    """Visible ASCII alone: a header holds nothing else."""
+    return [
+        (b"x-freehold-notice", re.sub(r"[^\x20-\x7e]", "?", notice).encode())
+        for notice in request.notices
+    ]
 
 
 async def _by_connection(call: Call) -> Caller:
@@ -192,10 +250,15 @@ class _Invocation:
             scope=self._exchange.scope,
             receive=self._exchange.inbound,
             authenticator=self._edge.authenticator(
-                self._exchange.scope, self._operation, self._headers, self._body_bytes_max
+                self._exchange.scope,
+                self._operation,
+                self._labels,
+                self._headers,
+                self._body_bytes_max,
             ),
             prepare=self._prepare,
         )
+        self._exchange.before_end = call.acknowledge
         try:
             async with self._edge.pipeline.governed(call):
                 await self._act(call)
@@ -232,16 +295,22 @@ class _Invocation:
 
     async def _act(self, call: Call) -> None:
         assert self._handler is not None
+        if isinstance(call.authenticator, BearerAuthenticator):
+            await call.authenticator.check_method(call)
         request = Request(
             caller=call.known_caller,
             request_id=call.request_id,
             headers=self._headers,
             origin=_origin(self._exchange.scope, self._headers),
             disconnected=self._exchange.inbound.known_gone,
+            acts_in=call.tenant,
         )
         async with CancelledByDisconnect(self._exchange):
             try:
-                reply = await self._reply(await self._handler(request, self._params), request)
+                output = await self._handler(request, self._params)
+                note_created(call, output or {})
+                reply = await self._reply(output, request)
+                reply.headers += _notices(request)
             except ClientDisconnected:
                 raise
             except Exception as error:  # noqa: BLE001 - the boundary: all become an answer
@@ -269,4 +338,9 @@ class _Invocation:
             unknown = call.caller is None
             message = f"An internal error; its request id is {call.request_id}."
             error = Unavailable(message) if unknown else PlatformFailed(message)
-        return error_reply(error, self._operation)
+        call.noted["error"] = error.code
+        reply = error_reply(error, self._operation)
+        if isinstance(error, Unauthorized):
+            origin = _origin(self._exchange.scope, self._headers)
+            reply.headers.append((b"www-authenticate", challenge(error, origin)))
+        return reply

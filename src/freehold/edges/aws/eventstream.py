@@ -3,7 +3,7 @@
 import logging
 import struct
 from binascii import crc32
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -40,13 +40,40 @@ def frame(headers: Mapping[str, str], payload: bytes) -> bytes:
     return message + struct.pack("!I", crc32(message))
 
 
-async def encode(
+class EncodedEvents:
+    """Each event is {name: value}. The status has been sent: an error becomes the last message.
+
+    `aclose` closes the events whether or not anything was read: a generator that nobody began
+    would never come to its `finally`.
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        events: AsyncIterator[Mapping[str, Any]],
+        writer_of: Callable[[Shape], Callable[[Any], Any] | None],
+        request_id: str,
+    ) -> None:
+        self._events = events
+        self._frames = _encoded(shape, events, writer_of, request_id)
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        return await anext(self._frames)
+
+    async def aclose(self) -> None:
+        await self._frames.aclose()
+        await _close(self._events)
+
+
+async def _encoded(
     shape: Shape,
     events: AsyncIterator[Mapping[str, Any]],
     writer_of: Callable[[Shape], Callable[[Any], Any] | None],
     request_id: str,
-) -> AsyncIterator[bytes]:
-    """Each event is {name: value}. The status has been sent: an error becomes the last message."""
+) -> AsyncGenerator[bytes, None]:
     try:
         async for event in events:
             yield _event(shape, event, writer_of)
@@ -59,9 +86,13 @@ async def encode(
             shape, PlatformFailed(f"An internal error ended the stream ({request_id}).")
         )
     finally:
-        close = getattr(events, "aclose", None)
-        if close is not None:
-            await close()
+        await _close(events)
+
+
+async def _close(events: AsyncIterator[Any]) -> None:
+    close = getattr(events, "aclose", None)
+    if close is not None:
+        await close()
 
 
 def _event(

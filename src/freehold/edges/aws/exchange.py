@@ -1,6 +1,7 @@
 """One HTTP exchange over ASGI: its headers, whether the client is still there, the answer."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 
 from starlette.types import Receive, Scope, Send
@@ -27,6 +28,8 @@ class Exchange:
         self.inbound = Inbound(scope, receive)
         self.started = False
         self.answered = False
+        self.before_end: Callable[[int], Awaitable[None]] | None = None
+        """Told the status before the last byte goes, and before the first of what goes at once."""
         self._send = send
 
     def headers(self) -> Headers:
@@ -55,6 +58,8 @@ class Exchange:
         if isinstance(reply.body, bytes):
             if reply.status not in _NO_BODY:
                 reply.headers.append((b"content-length", b"%d" % len(reply.body)))
+            if self.before_end is not None:
+                await self.before_end(reply.status)
             await self._start(reply)
             await self._end(reply.body)
             return
@@ -64,6 +69,8 @@ class Exchange:
                 if chunk:
                     message = {"type": "http.response.body", "body": chunk, "more_body": True}
                     await self._send(message)
+            if self.before_end is not None:
+                await self.before_end(reply.status)
             await self._end(b"")
         finally:
             close = getattr(reply.body, "aclose", None)

@@ -10,7 +10,7 @@ from freehold.edges.aws.document import decode
 from freehold.edges.aws.model import Member, Operation
 from freehold.edges.aws.readers import body_reader_of, reader_of, text_reader_of
 from freehold.edges.aws.validate import Problems
-from freehold.kernel.arns import Arn, agentcore_arn
+from freehold.kernel.arns import Arn, agentcore_arn, memory_arn
 from freehold.kernel.body import Body
 from freehold.kernel.errors import ValidationFailed
 
@@ -54,6 +54,7 @@ class InputParser:
             for name in (member.name, member.wire_name)
         }
         self.arn_members = _arn_members(self._shape.members.values())
+        self.memory = any(member.name == _MEMORY for member in self._labels)
 
     @property
     def takes_body(self) -> bool:
@@ -161,8 +162,11 @@ def resource_arn(
 ) -> str | None:
     """The ARN of ours that a request names, one of another tenant before any other.
 
-    Roles and keys, which other services own, are not what a request acts on.
+    Roles and keys, which other services own, are not what a request acts on. Of a memory's requests
+    nothing but the memory is: an actor's id may look like anybody's ARN.
     """
+    if parser.memory:
+        return memory_arn(params[_MEMORY], tenant, region)
     first = None
     for name in parser.arn_members:
         value = params.get(name)
@@ -173,10 +177,16 @@ def resource_arn(
             return str(arn)
         first = first or str(arn)
     account = params.get("accountId")
+    bare = params.get(_RUNTIME)
     if account is not None and account != tenant and parser.arn_members:
         # A bare id, whose tenant stands beside it.
         return agentcore_arn(region, account, f"runtime/{params[parser.arn_members[0]]}")
+    if first is None and bare is not None and Arn.parse(bare) is None:
+        # Named in full, so that its resource policy is asked whichever way it is named.
+        return agentcore_arn(region, tenant, f"runtime/{bare}")
     return first
 
 
+_RUNTIME = "agentRuntimeArn"
+_MEMORY = "memoryId"
 _OUR_SERVICES = frozenset({"bedrock-agentcore", "agent-registry"})

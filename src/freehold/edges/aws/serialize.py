@@ -168,7 +168,7 @@ class OutputSerializer:
     def _with_payload(self, shape: Shape, reply: Reply, payload: Any, request_id: str) -> Reply:
         if shape.is_event_stream:
             _default_type(reply, eventstream.CONTENT_TYPE)
-            reply.body = eventstream.encode(shape, payload, writer_of, request_id)
+            reply.body = eventstream.EncodedEvents(shape, payload, writer_of, request_id)
         elif shape.kind in {"blob", "string"}:
             _default_type(reply, JSON_TYPE)
             reply.body = payload.encode() if isinstance(payload, str) else payload or b""

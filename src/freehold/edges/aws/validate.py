@@ -107,7 +107,7 @@ def _length_check(shape: Shape) -> Check | None:
 
 def _string_check(shape: Shape) -> Check | None:
     length = _length_check(shape)
-    pattern = shape.traits.get("pattern")
+    pattern = _WIDER.get(shape.name, shape.traits.get("pattern"))
     matches = compiled(pattern).fullmatch if pattern else None
     longest = pattern_chars_max(shape) if pattern else 0
     allowed = frozenset(shape.traits.get("enum", ()))
@@ -125,6 +125,15 @@ def _string_check(shape: Shape) -> Check | None:
 
     return check
 
+
+# Where Freehold takes more than AWS does: images of every registry, and OCI layouts on disk; plain
+# http to targets in the platform's own network, which is where the gateway's own checks allow it;
+# servers over standard input and output that the operator configures.
+_WIDER = {
+    "RuntimeContainerUri": r"[!-~]+",
+    "McpServerTargetConfigurationEndpointString": r"https?://.*|stdio:[a-z0-9_]{1,64}",
+    "PassthroughEndpoint": r"https?://[a-zA-Z0-9\-\.]+(:[0-9]{1,5})?(/.*)?",
+}
 
 # \p{C} is Unicode's "other": control, format, surrogate, private use and unassigned. Python's
 # `re` has no such class; these ranges are its assigned part.

@@ -10,18 +10,20 @@ from freehold.edges.doorway import otlp
 from freehold.edges.doorway.credentials import marker_credentials
 from freehold.edges.doorway.limits import DoorwayLimits
 from freehold.edges.doorway.models import ModelPassThrough
-from freehold.edges.doorway.recording import ModelCallLog
 from freehold.edges.doorway.reply import Reply
 from freehold.edges.doorway.request import RequestBody
-from freehold.edges.doorway.wires import raw_path, wire_of
+from freehold.edges.doorway.wires import WIRES, raw_path, wire_of
+from freehold.edges.otlp_wire import SIGNALS
 from freehold.edges.pipeline import Call, Pipeline
 from freehold.edges.spool import ClientDisconnected, Inbound, SpoolSpace
 from freehold.kernel.caller import Caller
 from freehold.kernel.errors import AccessDenied, FreeholdError, NotFound
 from freehold.kernel.session import DoorwaySession, doorway_session, session_caller
-from freehold.ports.models import ModelCallRecorder, ModelProvider
+from freehold.ports.exports import Signal
+from freehold.ports.models import ModelProvider
 
 _CREDENTIALS_PATH = "/credentials"
+_WIRES = ", ".join(wire.prefix.removeprefix("/model/") for wire in WIRES)
 _POLICY_VIOLATION = 1008
 _SPOOL_BYTES_MAX = 256 << 20
 # What a session says about itself in these is not listened to, and goes no further.
@@ -40,7 +42,6 @@ class DoorwayEdge:
         *,
         platform: ASGIApp,
         pipeline: Pipeline,
-        recorder: ModelCallRecorder,
         providers: Mapping[str, ModelProvider],
         telemetry: otlp.TelemetrySink | None = None,
         limits: DoorwayLimits | None = None,
@@ -50,20 +51,17 @@ class DoorwayEdge:
         self._pipeline = pipeline
         self._telemetry = telemetry
         self._limits = limits or DoorwayLimits()
-        self._calls = ModelCallLog(recorder)
         self._models = ModelPassThrough(
             providers=providers,
             pipeline=pipeline,
             authenticator=_authenticate,
-            calls=self._calls,
             limits=self._limits,
             space=spool_space or SpoolSpace(tempfile.gettempdir(), bytes_max=_SPOOL_BYTES_MAX),
         )
 
     async def close(self) -> None:
-        """After the last request: connections are closed, and what was called is recorded."""
+        """After the last request."""
         await self._models.close()
-        await self._calls.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] in ("http", "websocket"), "the server's lifespan is not the doorway's"
@@ -83,10 +81,10 @@ class DoorwayEdge:
             await self._models.serve(wire, session, scope, receive, send)
         elif path == _CREDENTIALS_PATH:
             await self._credentials(session, scope, receive, send)
-        elif path in otlp.SIGNALS:
-            await self._export(otlp.SIGNALS[path], session, scope, receive, send)
+        elif path in SIGNALS:
+            await self._export(SIGNALS[path], session, scope, receive, send)
         elif path.startswith("/model/"):
-            await Reply(send).refuse(NotFound("the wires are openai/v1, anthropic and bedrock"))
+            await Reply(send).refuse(NotFound(f"the wires are {_WIRES}"))
         else:
             await self._platform(_without_identity(scope), receive, send)
 
@@ -114,7 +112,7 @@ class DoorwayEdge:
             await reply.refuse(error)
 
     async def _export(
-        self, signal: str, session: DoorwaySession, scope: Scope, receive: Receive, send: Send
+        self, signal: Signal, session: DoorwaySession, scope: Scope, receive: Receive, send: Send
     ) -> None:
         reply = Reply(send)
         headers = {name.decode("latin-1"): v.decode("latin-1") for name, v in scope["headers"]}
@@ -169,5 +167,11 @@ async def _nothing_to_prepare(call: Call) -> None:
 
 
 def _without_identity(scope: Scope) -> Scope:
-    headers = [pair for pair in scope["headers"] if pair[0] not in _IDENTITY_HEADERS]
+    """But for a bearer token, which is of somebody else: an agent that was handed one may call
+    another agent with it."""
+    headers = [
+        (name, value)
+        for name, value in scope["headers"]
+        if name not in _IDENTITY_HEADERS or value[:7].lower() == b"bearer "
+    ]
     return {**scope, "headers": headers}

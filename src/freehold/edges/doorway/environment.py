@@ -39,6 +39,11 @@ def session_environment(
         "OPENAI_API_KEY": PLACEHOLDER_KEY,
         "ANTHROPIC_BASE_URL": f"{root}/model/anthropic",
         "ANTHROPIC_API_KEY": PLACEHOLDER_KEY,
+        "GOOGLE_GEMINI_BASE_URL": f"{root}/model/gemini",
+        "GEMINI_API_KEY": PLACEHOLDER_KEY,  # not GOOGLE_API_KEY too: the SDK warns of both
+        "MISTRAL_BASE_URL": f"{root}/model/mistral/v1",
+        "MISTRAL_API_KEY": PLACEHOLDER_KEY,
+        "FREEHOLD_GATEWAY_URL": f"{root}/gateway",  # and then /GATEWAY_ID/mcp
         "NO_PROXY": _LOOPBACK,
         "no_proxy": _LOOPBACK,
     }
@@ -57,4 +62,6 @@ _MODEL_VARIABLES = {
     ModelKind.OPENAI: "OPENAI_MODEL",
     ModelKind.ANTHROPIC: "ANTHROPIC_MODEL",
     ModelKind.BEDROCK: "BEDROCK_MODEL_ID",
+    ModelKind.GEMINI: "GEMINI_MODEL",
+    ModelKind.MISTRAL: "MISTRAL_MODEL",
 }

@@ -34,6 +34,8 @@ class Injection(Protocol):
 def injection_for(provider: ModelProvider) -> Injection:
     if provider.kind is ModelKind.ANTHROPIC:
         return HeaderKey("x-api-key", provider.api_key)
+    if provider.kind is ModelKind.GEMINI:
+        return HeaderKey("x-goog-api-key", provider.api_key)
     if provider.kind is ModelKind.BEDROCK and (provider.aws_keys or not provider.api_key):
         return SignatureV4(provider)
     return HeaderKey("authorization", provider.api_key, scheme="Bearer ")

@@ -1,4 +1,4 @@
-"""Model calls of a session: governed, passed through, and recorded."""
+"""Model calls of a session: governed, passed through, and told in their spans."""
 
 import asyncio
 import logging
@@ -10,7 +10,6 @@ from starlette.types import Receive, Scope, Send
 
 from freehold.edges.doorway.limits import DoorwayLimits
 from freehold.edges.doorway.passage import Passage
-from freehold.edges.doorway.recording import ModelCallLog
 from freehold.edges.doorway.refusals import ProviderUnusable
 from freehold.edges.doorway.reply import Reply
 from freehold.edges.doorway.request import RequestBody
@@ -36,14 +35,12 @@ class ModelPassThrough:
         providers: Mapping[str, ModelProvider],
         pipeline: Pipeline,
         authenticator: Authenticator,
-        calls: ModelCallLog,
         limits: DoorwayLimits,
         space: SpoolSpace,
     ) -> None:
         self._upstreams = Upstreams(providers, limits, space)
         self._pipeline = pipeline
         self._authenticator = authenticator
-        self._calls = calls
         self._limits = limits
         self._in_flight: Counter[str] = Counter()
 
@@ -83,8 +80,10 @@ class ModelPassThrough:
             authenticator=self._authenticator,
             prepare=prepare,
         )
+        reply.before_end = call.acknowledge
         async with self._pipeline.governed(call):
             call.status = _CLIENT_CLOSED_REQUEST
+            passage.begin()
             try:
                 await self._while_client_listens(passage, reply)
                 call.status = reply.status
@@ -92,7 +91,7 @@ class ModelPassThrough:
                 call.status = _status(passage.wire, error)
                 raise
             finally:
-                await self._calls.add(passage.record(call.request_id, call.status))
+                passage.tell()
 
     async def _while_client_listens(self, passage: Passage, reply: Reply) -> None:
         exchange = asyncio.ensure_future(self._upstreams.exchange(passage, reply))

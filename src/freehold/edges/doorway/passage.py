@@ -1,18 +1,23 @@
-"""One model call on its way: what was asked, and what became of it."""
+"""One model call on its way: what was asked, and what became of it, as its span tells it."""
 
 import time
 
 from starlette.types import Scope
 
 from freehold.edges.doorway.request import RequestBody
-from freehold.edges.doorway.usage import UsageReader
 from freehold.edges.doorway.wires import Target, Wire
-from freehold.kernel.clock import now
+from freehold.kernel import tracing
 from freehold.kernel.session import DoorwaySession
-from freehold.ports.models import ModelCall, Usage
+from freehold.ports.content_capture import CONTENT_BYTES_MAX
+from freehold.ports.exchanges import contents, wire_of_operation
+from freehold.ports.model_spans import PROVIDERS, usage_attributes
+from freehold.ports.usage import UsageReader
 
 
 class Passage:
+    """`span` is the call's own; None where nothing is traced. What is captured of an answer is
+    its beginning."""
+
     def __init__(
         self, wire: Wire, target: Target, session: DoorwaySession, scope: Scope, body: RequestBody
     ) -> None:
@@ -21,30 +26,59 @@ class Passage:
         self.session = session
         self.scope = scope
         self.body = body
-        self.streamed = False
-        self.reader: UsageReader | None = None
+        self.span: tracing.Span | None = None
+        self._reader: UsageReader | None = None
+        self._content_type = ""
+        self._streamed = False
+        self._captured: bytearray | None = None
+        self._cut = False
         self._first_byte_ms: float | None = None
-        self._started_at = now()
-        self._started = time.perf_counter()
+        self._began = 0.0
 
-    def first_byte(self) -> None:
+    def begin(self) -> None:
+        """Once it is admitted."""
+        self.span, self._began = tracing.current(), time.perf_counter()
+        if tracing.captures() and self.target.operation != "Embeddings":
+            self._captured = bytearray()
+
+    def answering(self, content_type: str, reader: UsageReader, *, streamed: bool) -> None:
+        self._content_type, self._reader, self._streamed = content_type, reader, streamed
+
+    def heard(self, chunk: bytes) -> None:
         if self._first_byte_ms is None:
-            self._first_byte_ms = self._elapsed_ms()
+            self._first_byte_ms = (time.perf_counter() - self._began) * 1e3
+        if self._reader is not None:
+            self._reader.feed(chunk)
+        if self._captured is not None and not self._cut:
+            self._captured += chunk[: CONTENT_BYTES_MAX + 1 - len(self._captured)]
+            self._cut = len(self._captured) > CONTENT_BYTES_MAX
 
-    def record(self, id: str, status: int) -> ModelCall:
-        return ModelCall(
-            id=id,
-            session=self.session,
-            provider=self.wire.kind,
-            operation=self.target.operation,
-            model=self.target.model or self.body.model,
-            status=status,
-            streamed=self.streamed,
-            usage=self.reader.usage() if self.reader is not None else Usage(),
-            started_at=self._started_at,
-            first_byte_ms=self._first_byte_ms,
-            latency_ms=self._elapsed_ms(),
-        )
-
-    def _elapsed_ms(self) -> float:
-        return (time.perf_counter() - self._started) * 1e3
+    def tell(self) -> None:
+        """At its end, however it ended."""
+        span = self.span
+        if span is None:
+            return
+        operation, model = span.name, self.target.model or self.body.model
+        span.attributes |= {
+            "gen_ai.operation.name": operation,
+            "gen_ai.provider.name": PROVIDERS[self.wire.kind],
+            "freehold.metered": True,
+            "freehold.streamed": self._streamed,
+        }
+        if model:
+            span.name = f"{operation} {model}"
+            span.attributes["gen_ai.request.model"] = model
+        if self._first_byte_ms is not None:
+            span.attributes["freehold.first_byte_ms"] = round(self._first_byte_ms, 3)
+        if self._reader is not None:
+            span.attributes |= usage_attributes(self._reader.usage())
+            if answered_by := self._reader.model():
+                span.attributes["gen_ai.response.model"] = answered_by
+        if self._captured is not None:
+            span.attributes |= contents(
+                wire_of_operation(self.target.operation),
+                self.body.seen,
+                bytes(self._captured),
+                self._content_type,
+                cut=self._cut,
+            )

@@ -1,6 +1,6 @@
 """An answer to the session: begun once, and never carrying a provider's key."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 from starlette.types import Send
@@ -12,12 +12,17 @@ _JSON = "application/json"
 
 
 class Reply:
-    """`complete`: the last byte went out. One begun and not complete is cut by the server."""
+    """`complete`: the last byte goes out, or went. One begun and not complete is cut by the server.
+    A client that was told the length may be gone as soon as it has that."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self.status = 0
         self.complete = False
+        self.before_end: Callable[[int], Awaitable[None]] | None = None
+        """Told the status before the last byte goes, and before the first of what goes at once."""
+        self._told = False
+        self._left_bytes: int | None = None
 
     @property
     def begun(self) -> bool:
@@ -25,16 +30,23 @@ class Reply:
 
     async def begin(self, status: int, headers: Mapping[str, str]) -> None:
         self.status = status
+        for name, value in headers.items():
+            if name.lower() == "content-length" and value.isdecimal():
+                self._left_bytes = int(value)
         raw = [
             (name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()
         ]
         await self._send({"type": "http.response.start", "status": status, "headers": raw})
 
     async def piece(self, data: bytes) -> None:
+        if self._left_bytes is not None:
+            self._left_bytes -= len(data)
+            if self._left_bytes <= 0:
+                await self._completes()
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
     async def end(self) -> None:
-        self.complete = True
+        await self._completes()
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def whole(
@@ -44,10 +56,20 @@ class Reply:
         content_type: str = _JSON,
         headers: Mapping[str, str] | None = None,
     ) -> None:
+        await self._tell(status)
         length = {"content-type": content_type, "content-length": str(len(body))}
         await self.begin(status, {**length, **(headers or {})})
         await self.piece(body)
         await self.end()
+
+    async def _completes(self) -> None:
+        await self._tell(self.status)
+        self.complete = True
+
+    async def _tell(self, status: int) -> None:
+        if self.before_end is not None and not self._told:
+            await self.before_end(status)
+            self._told = True
 
     async def refuse(self, error: FreeholdError) -> None:
         document = {"code": error.code, "message": error.message}

@@ -45,6 +45,11 @@ class RequestBody:
         except msgspec.MsgspecError:
             return ""
 
+    @property
+    def seen(self) -> bytes:
+        """The body so far; nothing of one that is larger than what is kept."""
+        return b"".join(self._head)
+
     async def chunks(self) -> AsyncIterator[bytes]:
         """Raises what `failure` then holds."""
         try:

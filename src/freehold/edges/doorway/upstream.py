@@ -15,16 +15,17 @@ from freehold.edges.doorway.limits import DoorwayLimits
 from freehold.edges.doorway.passage import Passage
 from freehold.edges.doorway.refusals import ProviderFailed, ProviderTimedOut, ProviderUnusable
 from freehold.edges.doorway.reply import LeakGuard, Reply
-from freehold.edges.doorway.usage import usage_reader
 from freehold.edges.doorway.wires import Wire
 from freehold.edges.spool import SpoolSpace
 from freehold.ports.models import ModelProvider
+from freehold.ports.usage import usage_reader
 
 log = logging.getLogger("freehold.doorway")
 
 _CONNECTIONS_MAX = 512
 _KEEPALIVE_SECONDS = 30.0
 _WHOLE_BYTES_MAX = 256 << 10
+_REFUSAL_BYTES_MAX = 16 << 10
 _STREAMS = ("text/event-stream", "application/vnd.amazon.eventstream")
 _RESPONSE_HEADERS = frozenset(
     {
@@ -137,36 +138,52 @@ class Upstreams:
 async def _answer(
     passage: Passage, response: aiohttp.ClientResponse, guard: LeakGuard, reply: Reply
 ) -> None:
-    _check_usable(passage.wire, response)
+    head = await _usable_head(passage.wire, response)
     headers = _response_headers(response.headers)
     for value in headers.values():
         guard.check(value.encode() + b"\n")
     content_type = headers.get("content-type", "")
-    passage.streamed = content_type.startswith(_STREAMS)
-    passage.reader = usage_reader(content_type, headers)
+    reader = usage_reader(content_type, headers)
+    passage.answering(content_type, reader, streamed=content_type.startswith(_STREAMS))
     await reply.begin(response.status, headers)
-    async for chunk in response.content.iter_any():
-        passage.first_byte()
+    async for chunk in _chunks(head, response):
         guard.check(chunk)
+        passage.heard(chunk)
         await reply.piece(chunk)
-        passage.reader.feed(chunk)
     await reply.end()
 
 
-def _check_usable(wire: Wire, response: aiohttp.ClientResponse) -> None:
-    """An answer about our own key, or one that leads elsewhere, is not for the session."""
+async def _chunks(head: bytes, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    if head:
+        yield head
+    async for chunk in response.content.iter_any():
+        yield chunk
+
+
+async def _usable_head(wire: Wire, response: aiohttp.ClientResponse) -> bytes:
+    """An answer about our own key, or one that leads elsewhere, is not for the session.
+
+    What had to be read of the body to know.
+    """
+    head = b""
     code = response.headers.get("x-amzn-errortype", "").partition(":")[0]
-    if response.status == 401 or code in wire.key_refused_codes:
+    refused = response.status == 401 or code in wire.key_refused_codes
+    if wire.key_refused_mark and response.status in (400, 403):
+        while len(head) < _REFUSAL_BYTES_MAX and not response.content.at_eof():
+            head += await response.content.readany()
+        refused = refused or wire.key_refused_mark in head
+    if refused:
         log.error("%s refuses the platform's key (%d %s)", wire.kind.value, response.status, code)
         raise ProviderUnusable(
             f"{wire.kind} refuses the platform's key: its operator must check {wire.settings}"
         )
     if 300 <= response.status < 400:
         raise ProviderFailed(f"{wire.kind} redirects elsewhere: its base URL is not the API's own")
+    return head
 
 
 def _url(provider: ModelProvider, passage: Passage) -> str:
-    query = passage.scope["query_string"].decode("latin-1")
+    query = passage.wire.query(passage.scope["query_string"].decode("latin-1"))
     return provider.base_url.rstrip("/") + passage.target.path + (f"?{query}" if query else "")
 
 

@@ -12,6 +12,7 @@ from urllib.parse import quote, unquote
 import msgspec
 from starlette.types import Scope
 
+from freehold.edges.doorway.refusals import ProviderUnusable
 from freehold.kernel.errors import FreeholdError, NotFound
 from freehold.ports.models import ModelKind
 
@@ -28,7 +29,9 @@ class Wire(msgspec.Struct, frozen=True, kw_only=True):
     """`routes`: (method, pattern of the raw path below `prefix`) -> operation.
 
     `settings` are what an operator sets to configure the provider, in words.
-    `unconfigured_status` and `key_refused_codes`: see the decision record.
+    `unconfigured_status`, `key_refused_codes` and `key_refused_mark` (a text that only such a
+    refusal's body holds): see the decision record. `query_names`: what passes of a query; all
+    when None.
     """
 
     kind: ModelKind
@@ -38,6 +41,8 @@ class Wire(msgspec.Struct, frozen=True, kw_only=True):
     settings: str
     unconfigured_status: int = 503
     key_refused_codes: frozenset[str] = frozenset()
+    key_refused_mark: bytes = b""
+    query_names: frozenset[str] | None = None
 
     def target(self, method: str, path: str) -> Target:
         below = path[len(self.prefix) :]
@@ -45,6 +50,12 @@ class Wire(msgspec.Struct, frozen=True, kw_only=True):
             if allowed == method and (match := pattern.fullmatch(below)) is not None:
                 return Target(operation, below, unquote(match.groupdict().get("model", "")))
         raise NotFound(f"{method} {path[:200]} is not a call that the doorway passes on")
+
+    def query(self, query: str) -> str:
+        if self.query_names is None:
+            return query
+        pairs = query.split("&")
+        return "&".join(p for p in pairs if unquote(p.partition("=")[0]) in self.query_names)
 
     def error(self, error: FreeholdError, status: int) -> tuple[bytes, dict[str, str]]:
         """The body and further headers, as this wire's own SDK reads an error."""
@@ -70,6 +81,7 @@ def _routes(*rows: tuple[str, str, str]) -> tuple[tuple[str, re.Pattern[str], st
 # a server behind us might walk up it to a path that is not passed on.
 _MODEL = r"(?P<model>(?!\S*\.\.)(?:[A-Za-z0-9._:~-]|%3[Aa]|%2[Ff]){1,2048})"
 _NAMED = r"(?P<model>(?!\S*\.\.)(?:[A-Za-z0-9._:~/-]|%3[Aa]|%2[Ff]){1,512})"
+_MODEL_NAME = r"(?P<model>(?!\S*\.\.)[A-Za-z0-9._~-]{1,512})"
 _EVERY_WIRE = frozenset({"accept", "content-type", "content-encoding", "user-agent"})
 
 _OPENAI = Wire(
@@ -130,7 +142,42 @@ _BEDROCK = Wire(
         }
     ),
 )
-WIRES = (_OPENAI, _ANTHROPIC, _BEDROCK)
+_GEMINI_CALL = rf"/v1(?:alpha|beta)?/models/{_MODEL_NAME}"
+_GEMINI = Wire(
+    kind=ModelKind.GEMINI,
+    prefix="/model/gemini",
+    routes=_routes(
+        ("POST", f"{_GEMINI_CALL}:generateContent", "GenerateContent"),
+        ("POST", f"{_GEMINI_CALL}:streamGenerateContent", "StreamGenerateContent"),
+        ("POST", f"{_GEMINI_CALL}:countTokens", "CountTokens"),
+        ("POST", f"{_GEMINI_CALL}:embedContent", "Embeddings"),
+        ("POST", f"{_GEMINI_CALL}:batchEmbedContents", "Embeddings"),
+        ("GET", "/v1(?:alpha|beta)?/models", "ListModels"),
+        ("GET", _GEMINI_CALL, "GetModel"),
+    ),
+    request_headers=_EVERY_WIRE | {"x-goog-api-client"},
+    settings="GEMINI_API_KEY",
+    # Google's clients may try 503 again; 400 (FAILED_PRECONDITION) they do not.
+    unconfigured_status=400,
+    # A key that is wrong, expired or restricted is a 400 or 403 whose details say so.
+    key_refused_mark=b'"API_KEY_',
+    # Not "key": whose key it is, the platform says.
+    query_names=frozenset({"alt", "$alt", "pageSize", "pageToken"}),
+)
+_MISTRAL = Wire(
+    kind=ModelKind.MISTRAL,
+    prefix="/model/mistral/v1",
+    routes=_routes(
+        ("POST", "/chat/completions", "ChatCompletions"),
+        ("POST", "/fim/completions", "FimCompletions"),
+        ("POST", "/embeddings", "Embeddings"),
+        ("GET", "/models", "ListModels"),
+        ("GET", f"/models/{_NAMED}", "GetModel"),
+    ),
+    request_headers=_EVERY_WIRE,
+    settings="MISTRAL_API_KEY",
+)
+WIRES = (_OPENAI, _ANTHROPIC, _BEDROCK, _GEMINI, _MISTRAL)
 
 _OPENAI_TYPES = {
     400: "invalid_request_error",
@@ -157,6 +204,16 @@ _BEDROCK_CODES = {
     503: "ServiceUnavailableException",
     504: "ModelTimeoutException",
 }
+_GEMINI_STATUSES = {
+    400: "INVALID_ARGUMENT",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    413: "INVALID_ARGUMENT",
+    429: "RESOURCE_EXHAUSTED",
+    502: "UNAVAILABLE",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
 
 Shaped = tuple[Mapping[str, Any], dict[str, str]]
 
@@ -178,8 +235,23 @@ def _bedrock_error(error: FreeholdError, status: int) -> Shaped:
     return {"message": error.message}, {"x-amzn-errortype": code}
 
 
+def _gemini_error(error: FreeholdError, status: int) -> Shaped:
+    name = _GEMINI_STATUSES.get(status, "INTERNAL")
+    if isinstance(error, ProviderUnusable):
+        name = "FAILED_PRECONDITION"
+    return {"error": {"code": status, "message": error.message, "status": name}}, {}
+
+
+def _mistral_error(error: FreeholdError, status: int) -> Shaped:
+    kind = _OPENAI_TYPES.get(status, "server_error")
+    shown = {"object": "error", "message": error.message, "type": kind, "param": None}
+    return {**shown, "code": error.code}, {}
+
+
 _ERRORS = {
     ModelKind.OPENAI: _openai_error,
     ModelKind.ANTHROPIC: _anthropic_error,
     ModelKind.BEDROCK: _bedrock_error,
+    ModelKind.GEMINI: _gemini_error,
+    ModelKind.MISTRAL: _mistral_error,
 }

@@ -14,10 +14,12 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from freehold.edges.auditing import note_created
 from freehold.edges.native.openapi import PREFIX, ErrorAnswer, ErrorDetail, document
 from freehold.edges.pipeline import Call, Pipeline
 from freehold.edges.sigv4 import SignatureRules, Verifier
 from freehold.kernel import ids
+from freehold.kernel.arns import memory_arn
 from freehold.kernel.caller import Caller, CallerKind
 from freehold.kernel.errors import FreeholdError, NotFound, PlatformFailed, ValidationFailed
 from freehold.kernel.operation import Operation, Parameter
@@ -45,7 +47,7 @@ class NativeEdge:
     ) -> None:
         rules = SignatureRules(region=region, services=frozenset({SIGNING_NAME}))
         self._verifier = Verifier(keys, rules)
-        self._pipeline = pipeline
+        self._pipeline, self._region = pipeline, region
         self.document = document(operations, version=version)
         described = msgspec.json.encode(self.document)
         routes = [Route(PREFIX + "/openapi.json", _answering(described))]
@@ -86,28 +88,35 @@ class NativeEdge:
             return await self._verifier.verify(signed, hashlib.sha256(body).hexdigest())
 
         async def prepare(call: Call) -> None:
-            asked["params"] = _params(operation, http)
+            params = asked["params"] = _params(operation, http)
             asked["body"] = _decode(operation, body)
+            if memory := params.get("memoryId"):
+                # Named in full, so that the memory's own policy is asked.
+                call.resource_arn = memory_arn(memory, call.known_caller.tenant, self._region)
 
         call = Call(
             edge="native", operation=f"{SIGNING_NAME}:{operation.name}", scope=scope,
             receive=receive, authenticator=authenticate, prepare=prepare,
         )  # fmt: skip
-        started = _Started(send)
+        started = _Started(send, call)
         try:
             if operation.open:
-                request = Request(caller=_NOBODY, request_id=call.request_id)
-                answer = await operation.act(request, _params(operation, http), None)
+                request = Request(caller=_NOBODY, request_id=call.request_id, source=_source(scope))
+                sent = _decode(operation, await _read(http) if operation.body else b"")
+                answer = await operation.act(request, _params(operation, http), sent)
                 await _respond(operation, answer, call, send=started)
                 return
             async with self._pipeline.governed(call):
                 request = Request(
                     caller=call.known_caller,
                     request_id=call.request_id,
+                    acts_in=call.tenant,
+                    source=_source(scope),
                     headers={k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]},
                 )
                 answer = await operation.act(request, asked["params"], asked["body"])
                 call.status = operation.status
+                note_created(call, answer)
                 await _respond(operation, answer, call, send=started)
         except FreeholdError as error:
             await self._refuse(error, call, started)
@@ -130,6 +139,12 @@ class NativeEdge:
 _NOBODY = Caller(tenant="000000000000", principal="nobody", kind=CallerKind.ACCESS_KEY)
 
 
+def _source(scope: Scope) -> str:
+    """The client's address; empty on a socket that has none."""
+    client = scope.get("client")
+    return str(client[0]) if client else ""
+
+
 class _Raw:
     """Starlette takes a class instance for a plain ASGI application."""
 
@@ -141,12 +156,15 @@ class _Raw:
 
 
 class _Started:
-    """Passes messages on, and knows whether an answer has begun."""
+    """Passes messages on, and knows whether an answer has begun. Of a stream the last one waits
+    for the audit; what is sent at once has waited before it began."""
 
-    def __init__(self, send: Send) -> None:
-        self._send, self.begun = send, False
+    def __init__(self, send: Send, call: Call) -> None:
+        self._send, self._call, self.begun = send, call, False
 
     async def __call__(self, message: Any) -> None:
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            await self._call.acknowledge(self._call.status)
         self.begun = True
         await self._send(message)
 
@@ -216,6 +234,7 @@ async def _respond(operation: Operation, answer: Any, call: Call, *, send: Send)
         response = StreamingResponse(lines, media_type="application/x-ndjson", headers=headers)
     else:
         body = b"" if answer is None else msgspec.json.encode(answer)
+        await call.acknowledge(operation.status)
         response = Response(body, operation.status, headers, media_type="application/json")
     await response(call.scope, call.receive, send)
 

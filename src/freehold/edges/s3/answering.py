@@ -1,7 +1,7 @@
 """One HTTP exchange: its answer, whole, streamed or late."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from starlette.types import Receive, Scope, Send
 
@@ -20,6 +20,9 @@ class Exchange:
     ) -> None:
         self.inbound = Inbound(scope, receive)
         self.started = False
+        self.before_end: Callable[[int], Awaitable[None]] | None = None
+        """Told the status before the last byte goes, and before the first of what goes at once."""
+        self._status = 0
         self._send = send
         self._is_head = scope["method"] == "HEAD"
         self._resource = scope["raw_path"].decode("latin-1")
@@ -29,6 +32,8 @@ class Exchange:
         if isinstance(answer, LateAnswer):
             await self._answer_late(answer.document, request_id)
         elif isinstance(answer.body, bytes):
+            if self.before_end is not None:
+                await self.before_end(answer.status)
             await self._start(
                 answer.status,
                 {"content-length": str(len(answer.body))} | answer.headers,
@@ -89,6 +94,7 @@ class Exchange:
 
     async def _start(self, status: int, headers: dict[str, str], request_id: str) -> None:
         self.started = True
+        self._status = status
         named = headers | {"x-amz-request-id": request_id, "x-amz-id-2": "freehold"}
         raw = [(name.encode("latin-1"), value.encode()) for name, value in named.items()]
         await self._send({"type": "http.response.start", "status": status, "headers": raw})
@@ -97,4 +103,6 @@ class Exchange:
         await self._send({"type": "http.response.body", "body": body, "more_body": True})
 
     async def _end(self, body: bytes) -> None:
+        if self.before_end is not None:
+            await self.before_end(self._status)
         await self._send({"type": "http.response.body", "body": body, "more_body": False})

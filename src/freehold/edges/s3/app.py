@@ -102,6 +102,7 @@ class S3Edge:
             authenticator=authenticate,
             prepare=prepare,
         )
+        exchange.before_end = call.acknowledge
         try:
             async with self._pipeline.governed(call):
                 assert route is not None, "prepare refuses what has no route"
@@ -137,6 +138,7 @@ class S3Edge:
             code = "ServiceUnavailable" if call.caller is None else "InternalError"
             refused = S3Error(code, "an internal error; the request id says which")
         call.status = refused.status
+        call.noted["error"] = refused.code
         await exchange.refuse(refused, call.request_id)
 
     def _arn(self, target: Target, caller: Caller) -> str:

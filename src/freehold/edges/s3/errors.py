@@ -1,6 +1,6 @@
 """S3's error codes, and what the errors of the domain become on this wire."""
 
-from freehold.edges.sigv4 import SignatureMismatch
+from freehold.edges.sigv4 import KeyExpired, SignatureMismatch, TokenOfKeyRefused
 from freehold.kernel.errors import (
     AccessDenied,
     FreeholdError,
@@ -18,6 +18,7 @@ _STATUS = {
     "BucketNotEmpty": 409,
     "EntityTooLarge": 400,
     "EntityTooSmall": 400,
+    "ExpiredToken": 400,
     "IllegalLocationConstraintException": 400,
     "IncompleteBody": 400,
     "InternalError": 500,
@@ -29,6 +30,7 @@ _STATUS = {
     "InvalidPartOrder": 400,
     "InvalidRange": 416,
     "InvalidRequest": 400,
+    "InvalidToken": 400,
     "InvalidURI": 400,
     "KeyTooLongError": 400,
     "MalformedTrailerError": 400,
@@ -79,6 +81,8 @@ def as_s3_error(error: FreeholdError) -> S3Error:
         return error
     for kind, code in (
         (SignatureMismatch, "SignatureDoesNotMatch"),
+        (KeyExpired, "ExpiredToken"),
+        (TokenOfKeyRefused, "InvalidToken"),
         (AccessDenied, "AccessDenied"),
         (BucketNotFound, "NoSuchBucket"),
         (NotFound, "NoSuchKey"),

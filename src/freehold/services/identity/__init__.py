@@ -1,1 +1,1 @@
-"""Who may call: access keys, and the authorization step."""
+"""AgentCore Identity: workload identities, their access tokens, and the keys that sign these."""

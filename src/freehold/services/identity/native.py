@@ -1,118 +1,69 @@
-"""Access keys in our own API."""
+"""The platform's public keys, for whoever checks a token that it signed."""
 
-from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
-from freehold.kernel.errors import Conflict, NotFound
-from freehold.kernel.operation import Operation, Parameter, Params
+from freehold.kernel.operation import Operation, Params
 from freehold.kernel.request import Request
-from freehold.services.identity.model import AccessKeyRecord
-from freehold.services.identity.service import AccessKeyService
+from freehold.services.identity.keys import ALGORITHM, SigningKeys
+from freehold.services.identity.tokens import WorkloadTokenService
+
+JWKS_PATH = "/jwks.json"
+DISCOVERY_PATH = "/.well-known/openid-configuration"
 
 
-class KeyView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """An access key without its secret. `lastUsedAt` is right to the minute."""
+class PublicKey(msgspec.Struct, frozen=True):
+    """A JSON Web Key (RFC 7517)."""
 
-    access_key_id: str
-    description: str
-    status: str
-    created_at: datetime
-    last_used_at: datetime | None
-
-
-class KeyList(msgspec.Struct, frozen=True):
-    keys: list[KeyView]
+    kid: str
+    kty: str
+    crv: str
+    x: str
+    y: str
+    use: str
+    alg: str
 
 
-class NewKey(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The only answer that ever shows the secret."""
+class KeySet(msgspec.Struct, frozen=True):
+    """The key that signs, the one that comes after it, and those whose tokens still live."""
 
-    access_key_id: str
-    secret_access_key: str
-    description: str
-    status: str
+    keys: list[PublicKey]
 
 
-class CreateKey(msgspec.Struct, frozen=True):
-    description: str = ""
+class Discovery(msgspec.Struct, frozen=True, omit_defaults=True):
+    """As of OpenID Connect Discovery, for checking signatures: nobody signs in here."""
+
+    issuer: str
+    jwks_uri: str
+    id_token_signing_alg_values_supported: list[str]
+    subject_types_supported: list[str]
+    response_types_supported: list[str]
+    claims_supported: list[str]
 
 
-class ChangeKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    status: Literal["Active", "Inactive"]
+def operations(tokens: WorkloadTokenService, keys: SigningKeys) -> list[Operation]:
+    async def jwks(_: Request, __: Params, ___: Any) -> KeySet:
+        return KeySet([PublicKey(**key) for key in keys.published()])
 
-
-_KEY = (Parameter(name="accessKeyId", meaning="The access key's id", where="path"),)
-
-
-def operations(keys: AccessKeyService) -> list[Operation]:
-    own = _Own(keys)
-    return [
-        Operation(
-            name="ListAccessKeys", method="GET", path="/keys", act=own.list_keys,
-            summary="The tenant's access keys, oldest first", answer=KeyList,
-        ),
-        Operation(
-            name="CreateAccessKey", method="POST", path="/keys", act=own.create,
-            summary="Make an access key; its secret is shown this once", body=CreateKey,
-            answer=NewKey, status=201,
-        ),
-        Operation(
-            name="ChangeAccessKey", method="PATCH", path="/keys/{accessKeyId}", act=own.change,
-            summary="Disable a key, or enable it again", parameters=_KEY, body=ChangeKey,
-            answer=KeyView,
-        ),
-        Operation(
-            name="DeleteAccessKey", method="DELETE", path="/keys/{accessKeyId}", act=own.delete,
-            summary="Delete a key for good", parameters=_KEY, status=204,
-        ),
-    ]  # fmt: skip
-
-
-class _Own:
-    def __init__(self, keys: AccessKeyService) -> None:
-        self._keys = keys
-
-    async def list_keys(self, request: Request, params: Params, _: Any) -> KeyList:
-        return KeyList([_view(k) for k in await self._keys.list(request.caller.tenant)])
-
-    async def create(self, request: Request, params: Params, body: CreateKey) -> NewKey:
-        new = await self._keys.create(request.caller.tenant, body.description)
-        return NewKey(
-            access_key_id=new.id,
-            secret_access_key=new.secret,
-            description=body.description,
-            status="Active",
+    async def discovery(_: Request, __: Params, ___: Any) -> Discovery:
+        return Discovery(
+            issuer=tokens.issuer,
+            jwks_uri=tokens.issuer + JWKS_PATH,
+            id_token_signing_alg_values_supported=[ALGORITHM],
+            subject_types_supported=["public"],
+            response_types_supported=["none"],
+            claims_supported=["iss", "sub", "aud", "iat", "exp", "jti"],
         )
 
-    async def change(self, request: Request, params: Params, body: ChangeKey) -> KeyView:
-        tenant, id = request.caller.tenant, params["accessKeyId"]
-        active = body.status == "Active"
-        if not active:
-            await self._keep_one(request, id)
-        await self._keys.set_active(tenant, id, active=active)
-        for key in await self._keys.list(tenant):
-            if key.id == id:
-                return _view(key)
-        raise NotFound(f"access key {id!r} does not exist")
-
-    async def delete(self, request: Request, params: Params, _: Any) -> None:
-        await self._keep_one(request, params["accessKeyId"])
-        await self._keys.delete(request.caller.tenant, params["accessKeyId"])
-
-    async def _keep_one(self, request: Request, id: str) -> None:
-        """The last active key locks its owner out: that is a mistake, not a wish."""
-        active = [k.id for k in await self._keys.list(request.caller.tenant) if k.active]
-        if active == [id]:
-            raise Conflict("this is the last active access key; make another one first")
-
-
-def _view(key: AccessKeyRecord) -> KeyView:
-    return KeyView(
-        access_key_id=key.id,
-        description=key.description,
-        status="Active" if key.active else "Inactive",
-        created_at=key.created_at,
-        last_used_at=key.last_used_at,
-    )
+    return [
+        Operation(
+            name="GetSigningKeys", method="GET", path=JWKS_PATH, act=jwks, answer=KeySet,
+            summary="The public keys of the platform's tokens (JWKS)", open=True,
+        ),
+        Operation(
+            name="GetOpenIdConfiguration", method="GET", path=DISCOVERY_PATH, act=discovery,
+            summary="Who signs the platform's tokens, and where the keys are", answer=Discovery,
+            open=True,
+        ),
+    ]  # fmt: skip

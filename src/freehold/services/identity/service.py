@@ -1,183 +1,131 @@
-"""Access keys: made, listed, disabled, deleted; and looked up on every request."""
+"""Workload identities: made, listed, changed, deleted; and looked up for every token."""
 
-import asyncio
 import contextlib
-import logging
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import Any
 
-from freehold.kernel import ids
-from freehold.kernel.errors import NotFound, QuotaExceeded, Unavailable, ValidationFailed
-from freehold.ports.authorizer import AccessKey
-from freehold.ports.database import Database
-from freehold.ports.secrets import SealBroken, Sealer
-from freehold.services.identity import store
-from freehold.services.identity.cache import AgingCache
+from freehold.kernel.errors import Conflict, NotFound, ValidationFailed
+from freehold.kernel.pages import Page
+from freehold.ports.resources import Resource, Resources
 from freehold.services.identity.model import (
-    DESCRIPTION_CHARS_MAX,
-    KEYS_PER_TENANT_MAX,
-    AccessKeyRecord,
-    NewAccessKey,
-    is_access_key_id,
-    is_tenant,
-    seal_context,
+    OF_GATEWAY,
+    OF_RUNTIME,
+    WORKLOAD_IDENTITY,
+    checked_return_urls,
+    identity_arn,
 )
 
-log = logging.getLogger("freehold.identity")
-
 _CACHED_MAX = 10_000
-# A change is heard at once. The age is for a worker cut off from the notifications.
-_CACHED_SECONDS_MAX = 60.0
-_UNKNOWN_SECONDS_MAX = 5.0
-_USE_WRITTEN_EVERY_SECONDS = 60.0
+_URLS = "allowedResourceOauth2ReturnUrls"
 
 
-class AccessKeyService:
-    """Implements `ports.authorizer.AccessKeys`. `close` writes the last uses still in memory."""
+class WorkloadIdentities:
+    """`get` is cached until something of the tenant's identities changes."""
 
-    def __init__(
-        self, database: Database, sealer: Sealer, *, use_delay_seconds: float = 1.0
-    ) -> None:
-        self._database = database
-        self._sealer = sealer
-        self._use_delay_seconds = use_delay_seconds
-        self._known: AgingCache[AccessKey] = AgingCache(
-            items_max=_CACHED_MAX, seconds_max=_CACHED_SECONDS_MAX
-        )
-        self._unknown: AgingCache[bool] = AgingCache(
-            items_max=_CACHED_MAX, seconds_max=_UNKNOWN_SECONDS_MAX
-        )
+    forget: Callable[[str, str], Awaitable[None]]
+    """Told of a name (tenant, name) that is new, and of one that is gone: what was given to a
+    former bearer of the name goes."""
+
+    def __init__(self, resources: Resources, *, region: str) -> None:
+        self.forget = _nothing_was_given
+        self._resources, self._region = resources, region
+        self._known: OrderedDict[tuple[str, str], Resource] = OrderedDict()
         self._changes = 0
-        self._used: set[str] = set()
-        self._use_noted: AgingCache[bool] = AgingCache(
-            items_max=_CACHED_MAX, seconds_max=_USE_WRITTEN_EVERY_SECONDS
-        )
-        self._writer: asyncio.Task[None] | None = None
-        database.listen(store.CHANNEL, self._heard)
 
-    async def create(self, tenant: str, description: str = "") -> NewAccessKey:
-        """The only time that the secret is shown."""
-        if not is_tenant(tenant):
-            raise ValidationFailed("a tenant is an account number of 12 digits")
-        if len(description) > DESCRIPTION_CHARS_MAX or "\0" in description:
-            raise ValidationFailed(
-                f"a description has at most {DESCRIPTION_CHARS_MAX} characters and no NUL"
-            )
-        new = NewAccessKey(id=ids.access_key_id(), secret=ids.secret_access_key())
-        sealed = self._sealer.seal(new.secret.encode(), context=seal_context(tenant, new.id))
-        async with self._database.connection() as connection:
-            inserted = await store.insert(
-                connection,
-                tenant=tenant,
-                id=new.id,
-                sealed_secret=sealed,
-                description=description,
-                keys_max=KEYS_PER_TENANT_MAX,
-            )
-        if not inserted:
-            raise QuotaExceeded(f"a tenant has at most {KEYS_PER_TENANT_MAX} access keys")
-        return new
+    async def create(self, tenant: str, params: dict[str, Any]) -> Resource:
+        name, tags = params["name"], params.get("tags") or {}
+        for key in tags:
+            if key.startswith("freehold:"):
+                raise ValidationFailed(f"tag {key}: this kind of resource has no such setting")
+        identity, made = await self._resources.create(
+            tenant, WORKLOAD_IDENTITY, id=_own_id(name), name=name, status="READY",
+            document={_URLS: checked_return_urls(params.get(_URLS) or [])}, tags=tags,
+        )  # fmt: skip
+        if made:
+            await self.forget(tenant, name)
+        return identity
 
-    async def list(self, tenant: str) -> list[AccessKeyRecord]:
-        """Oldest first."""
-        async with self._database.connection() as connection:
-            return await store.list_of(connection, tenant)
+    async def ensure_of_runtime(self, tenant: str, runtime_id: str) -> None:
+        """The runtime's own, which has its id for a name. NotFound once the runtime is gone."""
+        with contextlib.suppress(Conflict):  # it is there already
+            await self._resources.create(
+                tenant, OF_RUNTIME, id=runtime_id, name=runtime_id, status="READY",
+                parent=runtime_id, document={_URLS: []},
+            )  # fmt: skip
 
-    async def set_active(self, tenant: str, id: str, *, active: bool) -> None:
-        _check_id(id)
-        async with self._database.connection() as connection:
-            if not await store.set_active(connection, tenant, id, active=active):
-                raise _absent(id)
-        self._forget(id)
+    async def ensure_of_gateway(self, tenant: str, gateway_id: str) -> None:
+        """As a runtime's."""
+        with contextlib.suppress(Conflict):
+            await self._resources.create(
+                tenant, OF_GATEWAY, id=gateway_id, name=gateway_id, status="READY",
+                parent=gateway_id, document={_URLS: []},
+            )  # fmt: skip
 
-    async def delete(self, tenant: str, id: str) -> None:
-        _check_id(id)
-        async with self._database.connection() as connection:
-            if not await store.delete(connection, tenant, id):
-                raise _absent(id)
-        self._forget(id)
+    async def get(self, tenant: str, name: str) -> Resource:
+        key = (tenant, name)
+        found = self._known.get(key)
+        if found is None:
+            changes = self._changes
+            found = await self._read(tenant, name)
+            if changes == self._changes:  # else what was read may be old by now
+                self._known[key] = found
+                if len(self._known) > _CACHED_MAX:
+                    self._known.popitem(last=False)
+        return found
 
-    async def active(self, access_key_id: str) -> AccessKey | None:
-        """Counts as a use of the key. Unavailable when it is not cached and the store is away."""
-        key = self._known.get(access_key_id)
-        if key is None:
-            key = await self._load(access_key_id)
-        if key is not None and self._use_noted.get(key.id) is None:
-            self._note_use(key.id)
-        return key
+    async def page(self, tenant: str, limit: int | None, token: str | None) -> Page[Resource]:
+        return await self._resources.page(tenant, WORKLOAD_IDENTITY, limit=limit, token=token)
 
-    async def close(self) -> None:
-        if self._writer is not None:
-            self._writer.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._writer
-            self._writer = None
-        await self._write_uses()
+    async def update(self, tenant: str, params: dict[str, Any]) -> Resource:
+        """Without URLs in the request, those that are there stay."""
+        identity = await self._read(tenant, params["name"])
+        urls = params.get(_URLS)
+        changes = {} if urls is None else {_URLS: checked_return_urls(urls)}
+        updated = await self._resources.update(
+            tenant, WORKLOAD_IDENTITY, identity.id, lambda old: {**old.document, **changes},
+            parent=identity.parent,
+        )  # fmt: skip
+        self._forget(tenant)
+        return updated
 
-    async def _load(self, id: str) -> AccessKey | None:
-        if not is_access_key_id(id) or self._unknown.get(id):
-            return None
-        changes = self._changes
-        async with self._database.connection() as connection:
-            found = await store.active(connection, id)
-        key = None
-        if found is not None:
-            tenant, sealed = found
-            secret = self._open(tenant, id, sealed)
-            key = AccessKey(id=id, tenant=tenant, secret=secret.decode())
-        # What was read may be old by now: of a change in the meantime we have heard.
-        if changes == self._changes:
-            if key is None:
-                self._unknown.put(id, value=True)
-            else:
-                self._known.put(id, key)
-        return key
+    async def delete(self, tenant: str, name: str) -> None:
+        identity = await self._read(tenant, name)
+        if identity.parent:
+            raise Conflict(f"the workload identity {name} goes with the resource that it is of")
+        await self._resources.delete(tenant, WORKLOAD_IDENTITY, identity.id)
+        self._forget(tenant)
+        await self.forget(tenant, name)
 
-    def _open(self, tenant: str, id: str, sealed: bytes) -> bytes:
+    async def _read(self, tenant: str, name: str) -> Resource:
         try:
-            return self._sealer.open(sealed, context=seal_context(tenant, id))
-        except SealBroken as error:
-            log.error("access key %s cannot be opened: %s", id, error)
-            raise Unavailable("the access key cannot be checked just now") from error
+            return await self._resources.find_by_arn(
+                tenant, identity_arn(self._region, tenant, name)
+            )
+        except NotFound:
+            raise NotFound(f"workload identity {name!r} does not exist") from None
 
-    def _heard(self, payload: str) -> None:
-        """The id of a key that changed; "" when any may have."""
-        if payload:
-            self._forget(payload)
-        else:
-            self._changes += 1
-            self._known.clear()
-            self._unknown.clear()
+    def heard_change(self, payload: str) -> None:
+        """A resource changed ("{tenant}/{kind}/{id}"), or anything may have ("")."""
+        tenant, _, kind = payload.partition("/")
+        if not payload or kind.startswith(WORKLOAD_IDENTITY.name + "/"):
+            self._forget(tenant)
 
-    def _forget(self, id: str) -> None:
+    def _forget(self, tenant: str) -> None:
         self._changes += 1
-        self._known.drop(id)
-        self._unknown.drop(id)
-
-    def _note_use(self, id: str) -> None:
-        self._use_noted.put(id, value=True)
-        self._used.add(id)
-        if self._writer is None or self._writer.done():
-            self._writer = asyncio.create_task(self._write_uses_soon())
-
-    async def _write_uses_soon(self) -> None:
-        while self._used:
-            await asyncio.sleep(self._use_delay_seconds)  # gathers many uses into one statement
-            await self._write_uses()
-
-    async def _write_uses(self) -> None:
-        used, self._used = self._used, set()
-        if not used:
-            return
-        try:
-            async with self._database.connection() as connection:
-                await store.touch(connection, used)
-        except Unavailable:
-            log.warning("last use of %d access keys was not written", len(used))
+        for key in list(self._known):
+            if not tenant or key[0] == tenant:
+                del self._known[key]
 
 
-def _check_id(id: str) -> None:
-    if not is_access_key_id(id):
-        raise _absent(id)
+def return_urls(identity: Resource) -> list[str]:
+    return list(identity.document.get(_URLS, ()))
 
 
-def _absent(id: str) -> NotFound:
-    return NotFound(f"access key {id!r} does not exist")
+def _own_id(name: str) -> str:
+    """Never the id of a resource of another kind, whose children would go with it."""
+    return f"default:{name}"
+
+
+async def _nothing_was_given(tenant: str, name: str) -> None:
+    pass

@@ -1,98 +1,93 @@
-"""SQL of the table access_keys. Every change tells all workers, in its own transaction."""
+"""SQL of the platform's signing keys and of the users' tokens behind workload access tokens."""
 
-from collections.abc import Collection
+import uuid
+from datetime import datetime
 
 from freehold.ports.database import Connection
-from freehold.services.identity.model import AccessKeyRecord
+from freehold.services.identity.model import SigningKey
 
-CHANNEL = "freehold_access_keys"
-"""Payload: the id of the key that changed."""
+CHANNEL = "freehold_signing_keys"
+"""Payload: the id of the key that was added, or ""."""
 
-_INSERT = """
-WITH changed AS (
-    INSERT INTO access_keys (tenant, id, sealed_secret, description)
-    SELECT %(tenant)s, %(id)s, %(sealed_secret)s, %(description)s
-    WHERE (SELECT count(*) FROM access_keys WHERE tenant = %(tenant)s) < %(keys_max)s
-    RETURNING id)
-SELECT pg_notify('freehold_access_keys', id) FROM changed
+_LOCK = 0x5349474E4B455953  # "SIGNKEYS"
+
+_PLATFORM = """
+INSERT INTO platform_identity (id) VALUES (%s) ON CONFLICT DO NOTHING
 """
 
-_LIST = """
-SELECT tenant, id, description, active, created_at, last_used_at FROM access_keys
-WHERE tenant = %s ORDER BY created_at, id
+# What has expired goes as others come; a handful at a time, and nobody waits for it.
+_KEEP = """
+WITH expired AS (
+    DELETE FROM workload_user_tokens WHERE (tenant, jti) IN (
+        SELECT tenant, jti FROM workload_user_tokens WHERE expires_at < %(now)s
+        LIMIT 20 FOR UPDATE SKIP LOCKED))
+INSERT INTO workload_user_tokens (tenant, jti, sealed_token, expires_at)
+VALUES (%(tenant)s, %(jti)s, %(sealed_token)s, %(expires_at)s)
 """
 
-_SET_ACTIVE = """
-WITH changed AS (
-    UPDATE access_keys SET active = %(active)s WHERE tenant = %(tenant)s AND id = %(id)s
-    RETURNING id)
-SELECT pg_notify('freehold_access_keys', id) FROM changed
-"""
-
-_DELETE = """
-WITH changed AS (
-    DELETE FROM access_keys WHERE tenant = %(tenant)s AND id = %(id)s RETURNING id)
-SELECT pg_notify('freehold_access_keys', id) FROM changed
-"""
-
-_ACTIVE = "SELECT tenant, sealed_secret FROM access_keys WHERE id = %s AND active"
-
-# Of many workers the first one in a minute writes.
-_TOUCH = """
-UPDATE access_keys SET last_used_at = now()
-WHERE id = ANY(%s) AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')
+_KEPT = """
+SELECT sealed_token FROM workload_user_tokens
+WHERE tenant = %(tenant)s AND jti = %(jti)s AND expires_at > %(now)s
 """
 
 
-async def insert(
-    connection: Connection,
-    *,
-    tenant: str,
-    id: str,
-    sealed_secret: bytes,
-    description: str,
-    keys_max: int,
-) -> bool:
-    """False when the tenant has `keys_max` already. Two at the last place may both get in."""
-    values = {
-        "tenant": tenant,
-        "id": id,
-        "sealed_secret": sealed_secret,
-        "description": description,
-        "keys_max": keys_max,
-    }
-    return (await connection.execute(_INSERT, values)).rowcount == 1
+async def platform_id(connection: Connection) -> str:
+    """Made by the first who asks."""
+    await connection.execute(_PLATFORM, (uuid.uuid4(),))
+    row = await (await connection.execute("SELECT id FROM platform_identity")).fetchone()
+    assert row is not None, "it was inserted just now, or was there"
+    return str(row[0])
 
 
-async def list_of(connection: Connection, tenant: str) -> list[AccessKeyRecord]:
-    rows = await (await connection.execute(_LIST, (tenant,))).fetchall()
+async def lock(connection: Connection) -> None:
+    """Until the transaction ends nobody else changes the keys."""
+    await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+
+
+async def keys(connection: Connection) -> list[SigningKey]:
+    """In the order in which they sign."""
+    rows = await connection.execute(
+        "SELECT id, sealed_private, signs_from FROM signing_keys ORDER BY signs_from, id"
+    )
     return [
-        AccessKeyRecord(
-            tenant=row[0],
-            id=row[1],
-            description=row[2],
-            active=row[3],
-            created_at=row[4],
-            last_used_at=row[5],
-        )
-        for row in rows
+        SigningKey(id=row[0], sealed_private=bytes(row[1]), signs_from=row[2])
+        for row in await rows.fetchall()
     ]
 
 
-async def set_active(connection: Connection, tenant: str, id: str, *, active: bool) -> bool:
-    values = {"tenant": tenant, "id": id, "active": active}
-    return (await connection.execute(_SET_ACTIVE, values)).rowcount == 1
+async def add_key(connection: Connection, key: SigningKey) -> None:
+    await connection.execute(
+        "INSERT INTO signing_keys (id, sealed_private, signs_from) VALUES (%s, %s, %s)",
+        (key.id, key.sealed_private, key.signs_from),
+    )
 
 
-async def delete(connection: Connection, tenant: str, id: str) -> bool:
-    return (await connection.execute(_DELETE, {"tenant": tenant, "id": id})).rowcount == 1
+async def drop_keys(connection: Connection, ids: list[str]) -> None:
+    await connection.execute("DELETE FROM signing_keys WHERE id = ANY(%s)", (ids,))
 
 
-async def active(connection: Connection, id: str) -> tuple[str, bytes] | None:
-    """Tenant and sealed secret of a key that may sign now."""
-    row = await (await connection.execute(_ACTIVE, (id,))).fetchone()
-    return None if row is None else (row[0], row[1])
+async def keep_user_token(
+    connection: Connection,
+    *,
+    tenant: str,
+    jti: str,
+    sealed_token: bytes,
+    expires_at: datetime,
+    now: datetime,
+) -> None:
+    values = {
+        "tenant": tenant,
+        "jti": jti,
+        "sealed_token": sealed_token,
+        "expires_at": expires_at,
+        "now": now,
+    }
+    await connection.execute(_KEEP, values)
 
 
-async def touch(connection: Connection, ids: Collection[str]) -> None:
-    await connection.execute(_TOUCH, (list(ids),))
+async def user_token(
+    connection: Connection, *, tenant: str, jti: str, now: datetime
+) -> bytes | None:
+    values = {"tenant": tenant, "jti": jti, "now": now}
+    row = await (await connection.execute(_KEPT, values)).fetchone()
+    return None if row is None else bytes(row[0])

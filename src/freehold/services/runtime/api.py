@@ -3,6 +3,7 @@
 from typing import Any
 from urllib.parse import quote
 
+from freehold.kernel import tracing
 from freehold.kernel.pages import Page
 from freehold.kernel.request import Handler, Request
 from freehold.ports.resources import Resource
@@ -46,14 +47,22 @@ class _Control:
     def __init__(self, runtimes: RuntimeService) -> None:
         self._runtimes = runtimes
 
+    def _identity(self, runtime: Resource) -> Params:
+        workload = self._runtimes.identities.arn(runtime.arn)
+        return {**_identity(runtime), "workloadIdentityDetails": {"workloadIdentityArn": workload}}
+
     async def create(self, request: Request, params: Params) -> Params:
-        runtime = await self._runtimes.create(request.caller.tenant, params)
-        return {**_identity(runtime), "createdAt": runtime.created_at, "status": runtime.status}
+        runtime = await self._runtimes.create(request.tenant, params)
+        return {
+            **self._identity(runtime),
+            "createdAt": runtime.created_at,
+            "status": runtime.status,
+        }
 
     async def update(self, request: Request, params: Params) -> Params:
-        runtime = await self._runtimes.update(request.caller.tenant, params)
+        runtime = await self._runtimes.update(request.tenant, params)
         return {
-            **_identity(runtime),
+            **self._identity(runtime),
             "createdAt": runtime.created_at,
             "lastUpdatedAt": runtime.updated_at,
             "status": runtime.status,
@@ -62,12 +71,12 @@ class _Control:
     async def get(self, request: Request, params: Params) -> Params:
         version = params.get("agentRuntimeVersion")
         runtime = await self._runtimes.get(
-            request.caller.tenant, params["agentRuntimeId"], int(version) if version else None
+            request.tenant, params["agentRuntimeId"], int(version) if version else None
         )
         document = {k: v for k, v in runtime.document.items() if not k.startswith("_")}
         answer = {
             **document,
-            **_identity(runtime),
+            **self._identity(runtime),
             "agentRuntimeName": runtime.name,
             "createdAt": runtime.created_at,
             "lastUpdatedAt": runtime.updated_at,
@@ -81,13 +90,13 @@ class _Control:
 
     async def page(self, request: Request, params: Params) -> Params:
         page = await self._runtimes.page(
-            request.caller.tenant, params.get("maxResults"), params.get("nextToken")
+            request.tenant, params.get("maxResults"), params.get("nextToken")
         )
         return _page("agentRuntimes", page, _summary)
 
     async def versions(self, request: Request, params: Params) -> Params:
         page = await self._runtimes.versions(
-            request.caller.tenant,
+            request.tenant,
             params["agentRuntimeId"],
             params.get("maxResults"),
             params.get("nextToken"),
@@ -96,12 +105,12 @@ class _Control:
 
     async def delete(self, request: Request, params: Params) -> Params:
         runtime = await self._runtimes.delete(
-            request.caller.tenant, params["agentRuntimeId"], params.get("agentRuntimeVersion")
+            request.tenant, params["agentRuntimeId"], params.get("agentRuntimeVersion")
         )
         return {"status": "DELETING", "agentRuntimeId": runtime.id}
 
     async def create_endpoint(self, request: Request, params: Params) -> Params:
-        endpoint = await self._runtimes.create_endpoint(request.caller.tenant, params)
+        endpoint = await self._runtimes.create_endpoint(request.tenant, params)
         return {
             "targetVersion": str(endpoint.document["targetVersion"]),
             "agentRuntimeEndpointArn": endpoint.arn,
@@ -113,13 +122,13 @@ class _Control:
         }
 
     async def update_endpoint(self, request: Request, params: Params) -> Params:
-        endpoint = await self._runtimes.update_endpoint(request.caller.tenant, params)
+        endpoint = await self._runtimes.update_endpoint(request.tenant, params)
         described = _endpoint(endpoint)
         return {k: described[k] for k in described if k not in ("name", "id", "description")}
 
     async def get_endpoint(self, request: Request, params: Params) -> Params:
         endpoint = await self._runtimes.get_endpoint(
-            request.caller.tenant, params["agentRuntimeId"], params["endpointName"]
+            request.tenant, params["agentRuntimeId"], params["endpointName"]
         )
         answer = _endpoint(endpoint)
         if "_failure" in endpoint.document:
@@ -128,7 +137,7 @@ class _Control:
 
     async def endpoints(self, request: Request, params: Params) -> Params:
         page = await self._runtimes.endpoints(
-            request.caller.tenant,
+            request.tenant,
             params["agentRuntimeId"],
             params.get("maxResults"),
             params.get("nextToken"),
@@ -137,7 +146,7 @@ class _Control:
 
     async def delete_endpoint(self, request: Request, params: Params) -> Params:
         endpoint = await self._runtimes.delete_endpoint(
-            request.caller.tenant, params["agentRuntimeId"], params["endpointName"]
+            request.tenant, params["agentRuntimeId"], params["endpointName"]
         )
         return {
             "status": "DELETING",
@@ -153,7 +162,8 @@ class _Data:
     async def invoke(self, request: Request, params: Params) -> Params:
         answered = await self._invocations.invoke(
             Invocation(
-                tenant=request.caller.tenant,
+                caller=request.caller,
+                tenant=request.tenant,
                 runtime_arn=params["agentRuntimeArn"],
                 endpoint=params.get("qualifier"),
                 session_id=params.get("runtimeSessionId"),
@@ -174,6 +184,8 @@ class _Data:
             "response": answered.body,
         }
         shown = {m: answered.headers.get(h.lower()) for m, h in _TRACE_MEMBERS.items()}
+        # Unless the agent says its own: the client finds the trace by it.
+        shown["traceParent"] = shown["traceParent"] or tracing.headers().get("traceparent")
         for member, value in (shown | {"mcpSessionId": answered.mcp_session}).items():
             if value and value.isprintable():
                 answer[member] = value
@@ -182,7 +194,7 @@ class _Data:
     async def card(self, request: Request, params: Params) -> Params:
         arn, qualifier = params["agentRuntimeArn"], params.get("qualifier")
         session_id, card = await self._invocations.card(
-            request.caller.tenant, arn, qualifier, params.get("runtimeSessionId"),
+            request.tenant, arn, qualifier, params.get("runtimeSessionId"),
             request.request_id,
         )  # fmt: skip
         # A2A clients post to the URL as it is, or with a slash at its end: it has one.
@@ -197,7 +209,7 @@ class _Data:
 
     async def stop(self, request: Request, params: Params) -> Params:
         await self._invocations.stop(
-            request.caller.tenant,
+            request.tenant,
             params["agentRuntimeArn"],
             params.get("qualifier"),
             params["runtimeSessionId"],

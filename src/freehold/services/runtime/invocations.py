@@ -2,15 +2,22 @@
 
 import functools
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
+from freehold.kernel import tracing
 from freehold.kernel.arns import Arn
 from freehold.kernel.body import Body, BytesBody
-from freehold.kernel.errors import NotFound, RuntimeClientFailed, ValidationFailed
+from freehold.kernel.caller import Caller
+from freehold.kernel.errors import (
+    AccessDenied,
+    NotFound,
+    RuntimeClientFailed,
+    ValidationFailed,
+)
 from freehold.kernel.pages import Page
 from freehold.ports.agents import AgentBroke, AgentClient, AgentReply, AgentRequest
 from freehold.ports.placement import (
@@ -21,9 +28,12 @@ from freehold.ports.placement import (
     SessionLine,
     SessionRecord,
 )
-from freehold.ports.sandbox import Limits
+from freehold.ports.trace_board import TraceBoard
+from freehold.ports.workloads import is_verified
 from freehold.services.runtime.cards import CARD_BYTES_MAX, CARD_PATH, Card, parsed_card
+from freehold.services.runtime.exceeded import explained
 from freehold.services.runtime.model import DEFAULT_ENDPOINT, Deployment
+from freehold.services.runtime.ports import RuntimeIdentities
 from freehold.services.runtime.protocols import (
     A2A,
     MCP,
@@ -33,6 +43,9 @@ from freehold.services.runtime.protocols import (
 )
 from freehold.services.runtime.service import RuntimeService
 from freehold.services.runtime.store import COST_GROUPS, CostRow, SessionStore
+from freehold.services.runtime.traces import Serving, acquired, tell_agent
+
+T = TypeVar("T")
 
 _ERROR_BODY_BYTES_SHOWN = 2000
 _WHOLE_BYTES_MAX = 64 * 1024
@@ -40,12 +53,14 @@ _KEPT_BYTES_MAX = 256 * 1024
 SESSION_HEADER = "X-Amzn-Bedrock-AgentCore-Runtime-Session-Id"
 REQUEST_HEADER = "X-Amzn-Bedrock-AgentCore-Runtime-Request-Id"
 USER_HEADER = "X-Amzn-Bedrock-AgentCore-Runtime-User-Id"
+TOKEN_HEADER = "x-amz-bedrock-agentcore-identity-wat"  # noqa: S105 - a header's name
 CUSTOM_PREFIX = "x-amzn-bedrock-agentcore-runtime-custom-"
 
 
 class Invocation(msgspec.Struct, frozen=True, kw_only=True):
-    """One call of an agent, from the client's side."""
+    """One call of an agent, from the client's side. `user` is whom the client says it is for."""
 
+    caller: Caller
     tenant: str
     runtime_arn: str
     endpoint: str | None
@@ -110,10 +125,11 @@ class InvocationService:
         placement: Placement,
         agents: AgentClient,
         store: SessionStore,
-        limits: Limits,
+        identities: RuntimeIdentities,
+        board: TraceBoard | None = None,
     ) -> None:
         self._runtimes, self._placement, self._agents = runtimes, placement, agents
-        self._store, self._limits = store, limits
+        self._store, self._identities, self.board = store, identities, board
 
     async def invoke(self, invocation: Invocation) -> Answered:
         """Same session id, same sandbox. The answer streams; its end gives the lease back."""
@@ -125,15 +141,21 @@ class InvocationService:
         if deployment.served.protocol == MCP:
             mcp = McpSession.of(invocation.mcp_session, invocation.session_id)
         session_id = mcp.session_id or str(uuid.uuid4())
-        launch = self._launch(deployment, session_id, invocation.user)
+        deployment = deployment.for_session(session_id)
+        user, identity = await self.act_for(
+            invocation.caller, deployment, session_id, invocation.user, invocation.headers
+        )
+        tell_agent(deployment, session_id, user)
+        launch = self.launch(deployment, session_id, user)
         request = AgentRequest(
             sandbox_id="",  # known once there is a lease
-            headers=_headers(invocation, session_id, deployment, mcp.inside),
+            headers=_headers(invocation, session_id, deployment, mcp.inside, identity),
             port=deployment.served.port,
             path=deployment.served.path,
             body=await _kept(invocation.body),
         )
-        lease, reply = await self._begin(request, launch)
+        serving = Serving(self.board)
+        lease, reply = await self._begin(request, launch, serving)
         try:
             if reply.status >= 400 and not (deployment.served.is_rpc and _is_rpc_error(reply)):
                 raise await _client_error(reply)
@@ -141,13 +163,15 @@ class InvocationService:
             body: bytes | AsyncIterator[bytes]
             if int(reply.headers.get("content-length", _WHOLE_BYTES_MAX + 1)) <= _WHOLE_BYTES_MAX:
                 body = await self._whole(reply, lease)
+                serving.end()
                 self._placement.release(lease)
             else:
                 body = _Stream(
                     self._chunks(reply, lease, content_type),
-                    end=functools.partial(self._end_of_stream, reply, lease),
+                    end=functools.partial(self._end_of_stream, reply, lease, serving),
                 )
         except BaseException:
+            serving.end()
             self._placement.release(lease)
             raise
         servers_session = reply.headers.get(MCP_SESSION_HEADER.lower())
@@ -162,6 +186,27 @@ class InvocationService:
             body=body,
         )
 
+    async def act_for(
+        self,
+        caller: Caller,
+        deployment: Deployment,
+        session_id: str,
+        named: str | None,
+        headers: Mapping[str, str],
+    ) -> tuple[str | None, dict[str, str]]:
+        """The user whom a call is for, and the headers by which the agent acts for them."""
+        user, carried = await self._identities.act_for(
+            caller,
+            tenant=deployment.tenant,
+            runtime_arn=deployment.runtime_arn,
+            session_id=session_id,
+            named=named,
+            handed=headers.get(TOKEN_HEADER),
+        )
+        if user is not None and _fits_header(user):
+            carried = {**carried, USER_HEADER: user}
+        return user, carried
+
     async def card(
         self, tenant: str, arn: str, endpoint: str | None, session_id: str | None, request_id: str
     ) -> tuple[str, Card]:
@@ -175,33 +220,60 @@ class InvocationService:
                 "serverProtocol is A2A has an agent card"
             )
         session_id = session_id or str(uuid.uuid4())
+        deployment = deployment.for_session(session_id)
+        tell_agent(deployment, session_id, None)
         request = AgentRequest(
             sandbox_id="",
             method="GET",
-            headers={SESSION_HEADER: session_id, REQUEST_HEADER: request_id},
+            headers={
+                SESSION_HEADER: session_id,
+                REQUEST_HEADER: request_id,
+                **tracing.headers(),
+            },
             port=deployment.served.port,
             path=CARD_PATH,
             body=BytesBody(b""),
         )
-        lease, reply = await self._begin(request, self._launch(deployment, session_id, None))
+        launch = self.launch(deployment, session_id, None)
+        lease, reply = await self._begin(request, launch, Serving(None))
         try:
             if reply.status != 200:
                 raise await _client_error(reply)
             return session_id, parsed_card(await reply.read(CARD_BYTES_MAX))
         except AgentBroke as broke:
-            raise await self._failure(lease, broke) from broke
+            raise await self.failure(lease, broke) from broke
         finally:
             reply.close()
             self._placement.release(lease)
 
-    async def _begin(self, request: AgentRequest, launch: Launch) -> tuple[Lease, AgentReply]:
-        """A session that had ended before anything reached it gives way to a new one, once."""
+    async def _begin(
+        self, request: AgentRequest, launch: Launch, serving: Serving
+    ) -> tuple[Lease, AgentReply]:
+        async def send(lease: Lease) -> AgentReply:
+            serving.begin(lease.sandbox_id)
+            return await self._agents.send(
+                msgspec.structs.replace(request, sandbox_id=lease.sandbox_id)
+            )
+
+        try:
+            return await self.begin(launch, send)
+        except BaseException:
+            serving.end()
+            raise
+
+    async def begin(self, launch: Launch, use: Callable[[Lease], Awaitable[T]]) -> tuple[Lease, T]:
+        """A session that had ended before anything reached it gives way to a new one, once.
+
+        Whoever gets the lease releases it.
+        """
         for again in (True, False):
-            lease = await self._placement.acquire(launch)
             try:
-                return lease, await self._agents.send(
-                    msgspec.structs.replace(request, sandbox_id=lease.sandbox_id)
-                )
+                lease = await acquired(self._placement, launch)
+            except RuntimeClientFailed as failed:
+                raise RuntimeClientFailed(explained(failed.message)) from failed
+            try:
+                _check_owner(lease, launch)
+                return lease, await use(lease)
             except AgentBroke as broke:
                 try:
                     reason = await self._placement.why_ended(lease.sandbox_id)
@@ -214,14 +286,14 @@ class InvocationService:
                 raise
         raise AssertionError("the second try returns or raises")
 
-    async def _failure(self, lease: Lease, broke: AgentBroke) -> RuntimeClientFailed:
+    async def failure(self, lease: Lease, broke: AgentBroke) -> RuntimeClientFailed:
         return _failure(lease, broke, await self._placement.why_ended(lease.sandbox_id))
 
     async def _whole(self, reply: AgentReply, lease: Lease) -> bytes:
         try:
             return await reply.read(_WHOLE_BYTES_MAX)
         except AgentBroke as broke:
-            raise await self._failure(lease, broke) from broke
+            raise await self.failure(lease, broke) from broke
 
     async def _chunks(
         self, reply: AgentReply, lease: Lease, content_type: str
@@ -231,7 +303,7 @@ class InvocationService:
             async for chunk in reply.chunks():
                 yield chunk
         except AgentBroke as broke:
-            failure = await self._failure(lease, broke)
+            failure = await self.failure(lease, broke)
             if not content_type.startswith("text/event-stream"):
                 raise failure from broke
             event = {
@@ -241,11 +313,12 @@ class InvocationService:
             }
             yield b"\n\ndata: " + msgspec.json.encode(event) + b"\n\n"
 
-    def _end_of_stream(self, reply: AgentReply, lease: Lease) -> None:
+    def _end_of_stream(self, reply: AgentReply, lease: Lease, serving: Serving) -> None:
         reply.close()
+        serving.end()
         self._placement.release(lease)
 
-    def _launch(self, deployment: Deployment, session_id: str, user: str | None) -> Launch:
+    def launch(self, deployment: Deployment, session_id: str, user: str | None) -> Launch:
         return Launch(
             key=SessionKey(
                 deployment.tenant, deployment.runtime_id, deployment.endpoint, session_id
@@ -258,13 +331,16 @@ class InvocationService:
             interpreter=deployment.prepared.interpreter,
             code=deployment.prepared.code,
             layers=deployment.prepared.layers,
+            image=deployment.prepared.image,
             entry_point=deployment.entry_point,
             environment=deployment.environment,
             port=deployment.served.port,
             protocol=deployment.served.protocol,
             idle_seconds=deployment.idle_seconds,
             lifetime_seconds=deployment.lifetime_seconds,
-            limits=self._limits,
+            limits=deployment.limits,
+            egress=deployment.egress,
+            captures_content=deployment.captures_content,
         )
 
     # -- sessions
@@ -327,8 +403,18 @@ def runtime_id_of(arn: str) -> str:
 
 
 def _failure(lease: Lease, broke: AgentBroke, ended: str | None) -> RuntimeClientFailed:
-    what = f"the session ended during the call: {ended}" if ended else str(broke)
+    what = explained(f"the session ended during the call: {ended}" if ended else str(broke))
     return RuntimeClientFailed(f"{what}. See the log of session {lease.key.session_id}")
+
+
+def _check_owner(lease: Lease, launch: Launch) -> None:
+    """What a verified user's session holds is theirs: a session id alone opens it to no other.
+    Users whom callers vouch for are the callers' to keep apart."""
+    owner, user = lease.user, launch.user
+    if user is None or owner == user:
+        return
+    if (owner is not None and is_verified(owner)) or is_verified(user):
+        raise AccessDenied("this session was begun for somebody else; take another session id")
 
 
 async def _kept(body: Body) -> Body:
@@ -342,7 +428,11 @@ async def _kept(body: Body) -> Body:
 
 
 def _headers(
-    invocation: Invocation, session_id: str, deployment: Deployment, mcp_session: str | None
+    invocation: Invocation,
+    session_id: str,
+    deployment: Deployment,
+    mcp_session: str | None,
+    identity: Mapping[str, str],
 ) -> dict[str, str]:
     """What the agent sees: the contract's headers, its protocol's, custom ones, and those on the
     allow-list.
@@ -353,23 +443,33 @@ def _headers(
         "Content-Type": invocation.content_type or "application/json",
         "Accept": invocation.accept or "*/*",
         **invocation.trace,
+        **tracing.headers(),
+        **identity,
     }
-    if invocation.user:
-        headers[USER_HEADER] = invocation.user
     if mcp_session:
         headers[MCP_SESSION_HEADER] = mcp_session
     settled = {name.lower() for name in headers} | {MCP_SESSION_HEADER.lower()}
-    allowed, served = deployment.header_allowlist, deployment.served
     for name, value in invocation.headers.items():
-        if name in settled:
-            continue
-        if (
-            name.startswith(CUSTOM_PREFIX)
-            or served.is_own_header(name)
-            or (name in allowed and not _signs(name, value))
-        ):
+        if name not in settled and reaches_agent(deployment, name, value):
             headers[name] = value
     return headers
+
+
+def reaches_agent(deployment: Deployment, name: str, value: str) -> bool:
+    """Whether a header of the client's goes on to the agent."""
+    return (
+        name.startswith(CUSTOM_PREFIX)
+        or deployment.served.is_own_header(name)
+        or (name in deployment.header_allowlist and not _signs(name, value))
+    )
+
+
+def _fits_header(text: str) -> bool:
+    """The user of a token may be called anything; the agent's own token has the name as it is."""
+    try:
+        return text.isprintable() and bool(text.encode("latin-1"))
+    except UnicodeEncodeError:
+        return False
 
 
 def _signs(name: str, value: str) -> bool:
@@ -398,4 +498,6 @@ async def _client_error(reply: AgentReply) -> RuntimeClientFailed:
         said = (await reply.read(_ERROR_BODY_BYTES_SHOWN)).decode(errors="replace").strip()
     except AgentBroke:
         said = ""
-    return RuntimeClientFailed(f"the agent answered HTTP {reply.status}: {said or 'nothing more'}")
+    return RuntimeClientFailed(
+        explained(f"the agent answered HTTP {reply.status}: {said or 'nothing more'}")
+    )

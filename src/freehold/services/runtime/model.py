@@ -1,11 +1,15 @@
 """Runtimes, versions and endpoints: their shapes, and what follows from their documents."""
 
+import hashlib
 from typing import Any
 
 import msgspec
 
 from freehold.kernel.errors import ValidationFailed
+from freehold.ports.egress import SessionEgress
 from freehold.ports.resources import Document, Resource, ResourceKind
+from freehold.ports.sandbox import Limits
+from freehold.ports.tokens import TokenRules, check_authorizer, token_rules
 from freehold.services.runtime.protocols import Served, checked_protocol, served_by
 
 DEFAULT_ENDPOINT = "DEFAULT"
@@ -22,7 +26,6 @@ ENDPOINT = ResourceKind(
 
 # Members that change what an agent may do or who may call it: taken only once they are honoured.
 NOT_YET = {
-    "authorizerConfiguration": "JWT authorizers",
     "filesystemConfigurations": "mounted file systems",
     "capacityProviderConfiguration": "capacity providers",
     "hooksConfiguration": "build hooks",
@@ -41,22 +44,36 @@ _RESTRICTED = """
     transfer-encoding true-client-ip upgrade user-agent vary via www-authenticate x-client-ip
     x-cluster-client-ip x-csrf-token x-forwarded-for x-forwarded-host x-forwarded-proto
     x-original-url x-original-host x-originating-ip x-real-ip x-requested-with x-rewrite-url
-    x-source-ip
+    x-source-ip workloadaccesstoken oauth2callbackurl
 """
 _HEADERS_RESTRICTED = frozenset(_RESTRICTED.split())
 _CUSTOM_HEADER_PREFIX = "x-amzn-bedrock-agentcore-runtime-custom-"
 
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
-    """What the build of a version left on the machine. Paths are relative to the build root."""
+    """What the build of a version left on the machine. Paths are relative to the build root.
+
+    `image` is set for a container image, the others for a code bundle.
+    """
 
     code: str
     layers: tuple[str, ...]
     interpreter: str
+    image: str = ""
+
+
+class Share(msgspec.Struct, frozen=True):
+    """A version that `percent` of an endpoint's new sessions go to."""
+
+    percent: int
+    deployment: "Deployment"
 
 
 class Deployment(msgspec.Struct, frozen=True, kw_only=True):
-    """An endpoint resolved: everything an invocation must know of the runtime."""
+    """An endpoint resolved: everything an invocation must know of the runtime.
+
+    `shares`: other versions that some of its sessions go to; see `for_session`.
+    """
 
     tenant: str
     runtime_id: str
@@ -72,6 +89,25 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     lifetime_seconds: int
     header_allowlist: frozenset[str]
     prepared: Prepared
+    limits: Limits = Limits()
+    egress: SessionEgress = SessionEgress()
+    shares: tuple[Share, ...] = ()
+    token_rules: TokenRules | None = None
+    """Which bearer tokens open it. None: signatures do."""
+    bearer_shells: bool = False
+    captures_content: bool = False
+
+    def for_session(self, session_id: str) -> "Deployment":
+        """The version that this session gets: always the same, on every worker. When a share
+        grows, the sessions that were in it stay in it."""
+        if not self.shares:
+            return self
+        place = int.from_bytes(hashlib.blake2b(session_id.encode(), digest_size=8).digest()) % 100
+        for share in self.shares:
+            if place < share.percent:
+                return share.deployment
+            place -= share.percent
+        return self
 
 
 def checked_document(
@@ -81,15 +117,12 @@ def checked_document(
     for member, what in NOT_YET.items():
         if params.get(member):
             raise ValidationFailed(f"{member}: {what} are not available yet in Freehold")
-    artifact = params["agentRuntimeArtifact"]
-    if "codeConfiguration" not in artifact:
-        raise ValidationFailed(
-            "agentRuntimeArtifact: container images are not available yet; use codeConfiguration"
-        )
     _check_network(params["networkConfiguration"])
     protocol = params.get("protocolConfiguration") or {"serverProtocol": "HTTP"}
     checked_protocol(protocol)
     _check_headers(params.get("requestHeaderConfiguration") or {})
+    if authorizer := params.get("authorizerConfiguration"):
+        check_authorizer(authorizer)
     lifecycle = {
         "idleRuntimeSessionTimeout": idle_seconds,
         "maxLifetime": lifetime_seconds,
@@ -102,7 +135,7 @@ def checked_document(
     kept = (
         "agentRuntimeArtifact", "roleArn", "networkConfiguration", "description",
         "requestHeaderConfiguration", "metadataConfiguration", "platformVersion", "allowedPorts",
-        "resourceConfigurations",
+        "resourceConfigurations", "authorizerConfiguration",
     )  # fmt: skip
     document = {k: params[k] for k in kept if params.get(k) is not None}
     document["protocolConfiguration"] = protocol
@@ -118,7 +151,8 @@ def checked_document(
 def _check_network(network: Document) -> None:
     if network["networkMode"] != "PUBLIC":
         raise ValidationFailed(
-            f"networkConfiguration: {network['networkMode']} is not available yet; use PUBLIC"
+            f"networkConfiguration: {network['networkMode']} is not available yet; use PUBLIC, "
+            "and the freehold:egress tags for what sessions may reach"
         )
 
 
@@ -141,26 +175,6 @@ def checked_environment(environment: dict[str, str]) -> None:
             raise ValidationFailed(f"environmentVariables: the name {name!r} must not have a '='")
 
 
-def checked_tier(tags: dict[str, str], *, allowed: frozenset[str]) -> None:
-    """`freehold:*` tags are settings: an unknown one or a bad value is an error, not a label."""
-    for key, value in tags.items():
-        if not key.startswith("freehold:"):
-            continue
-        if key != "freehold:tier":
-            raise ValidationFailed(f"tag {key}: no such setting; there is freehold:tier")
-        if value not in allowed:
-            raise ValidationFailed(
-                f"tag freehold:tier={value}: this platform allows {', '.join(sorted(allowed))}"
-            )
-
-
-def no_settings(tags: dict[str, str]) -> None:
-    """For endpoints: of their tags none is a setting."""
-    for key in tags:
-        if key.startswith("freehold:"):
-            raise ValidationFailed(f"tag {key}: an endpoint has no such setting")
-
-
 def allowed_headers(document: Document) -> frozenset[str]:
     configuration = document.get("requestHeaderConfiguration") or {}
     return frozenset(h.lower() for h in configuration.get("requestHeaderAllowlist", ()))
@@ -178,7 +192,7 @@ def deployment(runtime: Resource, endpoint: str, environment: dict[str, str]) ->
     document = runtime.document
     if "_prepared" not in document:
         return None
-    code = document["agentRuntimeArtifact"]["codeConfiguration"]
+    code = document["agentRuntimeArtifact"].get("codeConfiguration") or {}
     lifecycle = document["lifecycleConfiguration"]
     return Deployment(
         tenant=runtime.tenant,
@@ -189,10 +203,11 @@ def deployment(runtime: Resource, endpoint: str, environment: dict[str, str]) ->
         version=runtime.version,
         tier=runtime.tags.get("freehold:tier", ""),
         served=served_by(document),
-        entry_point=tuple(code["entryPoint"]),
+        entry_point=tuple(code.get("entryPoint", ())),
         environment=environment,
         idle_seconds=lifecycle["idleRuntimeSessionTimeout"],
         lifetime_seconds=lifecycle["maxLifetime"],
         header_allowlist=allowed_headers(document),
         prepared=msgspec.convert(document["_prepared"], Prepared),
+        token_rules=token_rules(document),
     )

@@ -14,29 +14,21 @@ from freehold.kernel.operation import Operation, Parameter, Params
 from freehold.kernel.request import Request
 from freehold.ports.placement import SessionRecord
 from freehold.services.runtime.invocations import InvocationService
+from freehold.services.runtime.prices import Prices
 from freehold.services.runtime.service import RuntimeService
 from freehold.services.runtime.store import COST_GROUPS, CostRow
 
 _TAIL_LINES_MAX = 10_000
 _SESSIONS_LOGGED_MAX = 20
-
-
-class Prices(msgspec.Struct, frozen=True, rename="camel"):
-    """USD. AgentCore's by default."""
-
-    vcpu_hour: float
-    gb_hour: float
-
-    def cost(self, cpu_seconds: float | None, memory_gb_seconds: float | None) -> float | None:
-        if cpu_seconds is None or memory_gb_seconds is None:
-            return None
-        return round(
-            cpu_seconds / 3600 * self.vcpu_hour + memory_gb_seconds / 3600 * self.gb_hour, 9
-        )
+_ROWS_MAX = 1000
 
 
 class SessionView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """One session. Usage and cost are null where this machine cannot measure them."""
+    """One session. Usage and cost are null where this machine cannot measure them.
+
+    `start` is how its sandbox came to be: forked, restored, warm or cold, and empty until it is
+    known; `startNote` is why not better.
+    """
 
     session_id: str
     sandbox_id: str
@@ -46,6 +38,8 @@ class SessionView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     version: int
     status: str
     tier: str
+    start: str
+    start_note: str
     user: str | None
     started_at: datetime
     last_used_at: datetime
@@ -170,7 +164,7 @@ class _Own:
 
     async def sessions(self, request: Request, params: Params, _: Any) -> SessionList:
         page = await self._invocations.sessions(
-            request.caller.tenant,
+            request.tenant,
             runtime_id=params["runtimeId"],
             session_id=params["sessionId"],
             live={"live": True, "ended": False, "all": None}[params["status"]],
@@ -188,11 +182,11 @@ class _Own:
                 if f not in ("metering", "cost")
             },
             metering="measured" if measured else "unmeasured",
-            cost=self._prices.cost(record.cpu_seconds, record.memory_gb_seconds),
+            cost=self._prices.cost(record.tier, record.cpu_seconds, record.memory_gb_seconds),
         )
 
     async def logs(self, request: Request, params: Params, _: Any) -> AsyncIterator[bytes]:
-        tenant, runtime_id = request.caller.tenant, params["runtimeId"]
+        tenant, runtime_id = request.tenant, params["runtimeId"]
         if params["build"]:
             runtime = await self._runtimes.get(tenant, runtime_id)
             return self._build(f"{runtime.id}-{runtime.version}", params["tail"])
@@ -241,10 +235,10 @@ class _Own:
 
     async def costs(self, request: Request, params: Params, _: Any) -> CostReport:
         since = _since(params["since"])
-        rows = await self._invocations.costs(request.caller.tenant, by=params["by"], since=since)
-        views = [self._cost_view(row) for row in rows]
+        rows = await self._invocations.costs(request.tenant, by=params["by"], since=since)
+        views = self._cost_views(rows, newest_first=params["by"] == "day")
         return CostReport(
-            currency="USD",
+            currency=self._prices.currency,
             since=since,
             by=params["by"],
             rows=views,
@@ -253,11 +247,32 @@ class _Own:
             prices=self._prices,
         )
 
-    def _cost_view(self, row: CostRow) -> CostView:
-        return CostView(
-            **{f: getattr(row, f) for f in row.__struct_fields__},
-            cost=self._prices.cost(row.cpu_seconds, row.memory_gb_seconds),
-        )
+    def _cost_views(self, rows: list[CostRow], *, newest_first: bool) -> list[CostView]:
+        """One for each key, whatever tiers it was spread over."""
+        views: dict[str, CostView] = {}
+        for row in rows:
+            view = CostView(
+                **{f: getattr(row, f) for f in row.__struct_fields__ if f != "tier"},
+                cost=self._prices.cost(row.tier, row.cpu_seconds, row.memory_gb_seconds),
+            )
+            known = views.get(row.key)
+            views[row.key] = view if known is None else _sum(known, view)
+        if newest_first:
+            return sorted(views.values(), key=lambda view: view.key, reverse=True)
+        return sorted(views.values(), key=lambda view: (-(view.cost or 0.0), view.key))[:_ROWS_MAX]
+
+
+_SUMMED = ("sessions", "unmeasured", "invocations", "cpu_seconds", "memory_gb_seconds", "cost")
+
+
+def _sum(one: CostView, other: CostView) -> CostView:
+    """What is null in one of them is unknown there, and counts in neither."""
+
+    def add(a: float | None, b: float | None) -> float | None:
+        return a if b is None else b if a is None else a + b
+
+    sums = {f: add(getattr(one, f), getattr(other, f)) for f in _SUMMED}
+    return msgspec.structs.replace(one, **sums)
 
 
 def _line(session_id: str, text: str) -> bytes:

@@ -21,18 +21,26 @@ from freehold.ports.jobs import Jobs, JobState
 from freehold.ports.placement import Placement
 from freehold.ports.resources import Document, Idempotency, Resource, Resources
 from freehold.ports.secrets import Sealer
+from freehold.ports.tokens import TokenRules
+from freehold.services.runtime.bounds import SessionBounds
 from freehold.services.runtime.model import (
     DEFAULT_ENDPOINT,
     ENDPOINT,
     RUNTIME,
     Deployment,
+    Share,
     checked_document,
     checked_environment,
-    checked_tier,
     deployment,
-    no_settings,
+    memory_mib_min,
 )
-from freehold.services.runtime.ports import BuildRefused, RuntimeBuilder
+from freehold.services.runtime.options import (
+    BEARER_SHELLS,
+    CONTENT_CAPTURE,
+    endpoint_options,
+    runtime_options,
+)
+from freehold.services.runtime.ports import BuildRefused, RuntimeBuilder, RuntimeIdentities
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +55,7 @@ class RuntimeLimits(msgspec.Struct, frozen=True, kw_only=True):
     lifetime_seconds: int
     memory_mib_max: int
     tiers: frozenset[str]
+    bounds: SessionBounds = SessionBounds()
 
 
 class RuntimeService:
@@ -58,10 +67,15 @@ class RuntimeService:
         placement: Placement,
         sealer: Sealer,
         limits: RuntimeLimits,
+        identities: RuntimeIdentities,
     ) -> None:
         self._resources, self._jobs, self._placement = resources, jobs, placement
         self._sealer, self._limits = sealer, limits
+        self.identities = identities
+        self.options = runtime_options(tiers=limits.tiers, bounds=limits.bounds.readers())
+        self.endpoint_options = endpoint_options()
         self._deployments: OrderedDict[tuple[str, str, str], Deployment] = OrderedDict()
+        self._capturing: dict[tuple[str, str], bool] = {}
         self._changes = 0
 
     # -- runtimes
@@ -69,7 +83,7 @@ class RuntimeService:
     async def create(self, tenant: str, params: dict[str, Any]) -> Resource:
         document = self._document(params)
         tags = params.get("tags") or {}
-        checked_tier(tags, allowed=self._limits.tiers)
+        self.options.check(tags)
         runtime_id = ids.suffixed(params["agentRuntimeName"])
         self._seal_environment(tenant, document, params, runtime_id)
         runtime, _ = await self._resources.create(
@@ -79,6 +93,7 @@ class RuntimeService:
         )  # fmt: skip
         if runtime.status == "CREATING":  # also a repeat after a crash in between
             await self._create_default_endpoint(runtime)
+            await self.identities.ensure(tenant, runtime.id)
             await _enqueue_build(self._jobs, runtime)
         return runtime
 
@@ -98,6 +113,7 @@ class RuntimeService:
             tenant, RUNTIME, runtime_id, lambda _: document, status="UPDATING", new_version=True,
             idempotency=_idempotency("UpdateAgentRuntime", params),
         )  # fmt: skip
+        await self.identities.ensure(tenant, runtime.id)
         await _enqueue_build(self._jobs, runtime)
         return runtime
 
@@ -159,7 +175,7 @@ class RuntimeService:
 
     async def create_endpoint(self, tenant: str, params: dict[str, Any]) -> Resource:
         runtime_id, name = params["agentRuntimeId"], params["name"]
-        no_settings(params.get("tags") or {})
+        self.endpoint_options.check(params.get("tags") or {})
         runtime = await self._resources.get(tenant, RUNTIME, runtime_id)
         version = await self._ready_version(runtime, params.get("agentRuntimeVersion"))
         document = {"targetVersion": version, "liveVersion": version}
@@ -255,11 +271,55 @@ class RuntimeService:
             runtime = await self._resources.get(tenant, RUNTIME, runtime_id)
             reason = runtime.document.get("_failure", "wait until its status is READY")
             raise Conflict(f"agent runtime {runtime_id} is {runtime.status}: {reason}")
-        runtime = await self._resources.get(tenant, RUNTIME, runtime_id, version=live)
-        found = deployment(runtime, endpoint, self.environment(runtime))
+        found = await self._built(tenant, runtime_id, endpoint, live)
         if found is None:
             raise Conflict(f"version {live} of {runtime_id} is not built")
+        others = [
+            Share(percent, other)
+            for version, percent in self.endpoint_options.read(target.tags).get("split", ())
+            if version != live
+            and (other := await self._built(tenant, runtime_id, endpoint, version)) is not None
+        ]
+        return msgspec.structs.replace(found, shares=tuple(others)) if others else found
+
+    async def _built(
+        self, tenant: str, runtime_id: str, endpoint: str, version: int
+    ) -> Deployment | None:
+        try:
+            runtime = await self._resources.get(tenant, RUNTIME, runtime_id, version=version)
+        except NotFound:
+            return None
+        found = deployment(runtime, endpoint, self.environment(runtime))
+        if found is None:
+            return None
+        said, bounds = self.options.read(runtime.tags), self._limits.bounds
+        return msgspec.structs.replace(
+            found,
+            limits=bounds.limits(said, memory_mib_min=memory_mib_min(runtime.document)),
+            egress=bounds.egress(said),
+            bearer_shells=said.get(BEARER_SHELLS) == "true",
+            captures_content=said.get(CONTENT_CAPTURE) == "on",
+        )
+
+    async def captures(self, tenant: str, runtime_id: str) -> bool:
+        """Implements `ports.content_capture.ContentCapture`."""
+        found = self._capturing.get((tenant, runtime_id))
+        if found is None:
+            changes = self._changes
+            try:
+                runtime = await self._resources.get(tenant, RUNTIME, runtime_id)
+                found = self.options.read(runtime.tags).get(CONTENT_CAPTURE) == "on"
+            except FreeholdError:
+                return False  # what cannot be read captures nothing
+            if changes == self._changes:
+                if len(self._capturing) >= _DEPLOYMENTS_MAX:
+                    self._capturing.clear()
+                self._capturing[tenant, runtime_id] = found
         return found
+
+    async def token_rules(self, tenant: str, runtime_id: str, endpoint: str) -> TokenRules | None:
+        """Implements `services.access.ports.Authorizers`."""
+        return (await self.resolve(tenant, runtime_id, endpoint)).token_rules
 
     def heard_change(self, payload: str) -> None:
         """A resource changed ("{tenant}/{kind}/{id}"), or anything may have ("")."""
@@ -273,6 +333,9 @@ class RuntimeService:
         for key in list(self._deployments):
             if not tenant or key[0] == tenant:
                 del self._deployments[key]
+        for known in list(self._capturing):
+            if not tenant or known[0] == tenant:
+                del self._capturing[known]
 
 
 class RuntimeBuilds:
@@ -304,6 +367,7 @@ class RuntimeBuilds:
             return
         document = {**runtime.document, "_prepared": {
             "code": built.code, "layers": built.layers, "interpreter": built.interpreter,
+            "image": built.image,
         }}  # fmt: skip
         try:
             await self._succeeded(runtime, document)

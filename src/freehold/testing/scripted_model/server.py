@@ -11,6 +11,8 @@ from aiohttp import web
 from freehold.ports.models import ModelKind, ModelProvider
 from freehold.testing.scripted_model.anthropic_wire import Messages
 from freehold.testing.scripted_model.bedrock_wire import Converse, InvokeModel
+from freehold.testing.scripted_model.gemini_wire import GenerateContent
+from freehold.testing.scripted_model.mistral_wire import MistralChat
 from freehold.testing.scripted_model.openai_wire import ChatCompletions, Responses
 from freehold.testing.scripted_model.script import (
     DEFAULT_SCRIPT,
@@ -24,6 +26,9 @@ from freehold.testing.scripted_model.wire import BadRequest, Document, Wire
 BODY_BYTES_MAX = 32 << 20
 REQUESTS_KEPT = 1000
 
+_MISTRAL = "/mistral/v1"
+# What a provider's own SDK takes for its base URL, after ours.
+_BELOW = {ModelKind.OPENAI: "/v1", ModelKind.MISTRAL: _MISTRAL}
 _WIRES: dict[str, Wire] = {
     "/chat/completions": ChatCompletions(),
     "/v1/chat/completions": ChatCompletions(),
@@ -34,6 +39,11 @@ _WIRES: dict[str, Wire] = {
     "/model/{model}/converse-stream": Converse(stream=True),
     "/model/{model}/invoke": InvokeModel(stream=False),
     "/model/{model}/invoke-with-response-stream": InvokeModel(stream=True),
+    r"/{version:v1(?:alpha|beta)?}/models/{model}:generateContent": GenerateContent(stream=False),
+    r"/{version:v1(?:alpha|beta)?}/models/{model}:streamGenerateContent": GenerateContent(
+        stream=True
+    ),
+    f"{_MISTRAL}/chat/completions": MistralChat(),
 }
 
 
@@ -48,7 +58,8 @@ class Received(msgspec.Struct, frozen=True):
 class ScriptedModel:
     """`async with ScriptedModel(script) as model:` serves at `model.base_url` until the end.
 
-    `base_url` suits every client: the OpenAI SDK's with or without `/v1`, Anthropic's, Bedrock's.
+    `base_url` suits every client: the OpenAI SDK's with or without `/v1`, Anthropic's, Bedrock's,
+    Google's; Mistral's wire is below `/mistral`.
     `before_piece(n)` is awaited before the nth piece of a stream (from 0): a test holds a stream
     there. `requests` are the last thousand, `hang_ups` counts clients that left in mid-stream.
     """
@@ -73,7 +84,7 @@ class ScriptedModel:
         app = web.Application(client_max_size=BODY_BYTES_MAX)
         for path, wire in _WIRES.items():
             app.router.add_post(path, self._serve(wire))
-        for path in ("/models", "/v1/models"):
+        for path in ("/models", "/v1/models", "/v1beta/models", f"{_MISTRAL}/models"):
             app.router.add_get(path, self._models)
         # The handler of a stream whose client has left is cancelled at once.
         runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=1)
@@ -101,7 +112,7 @@ class ScriptedModel:
         return {
             kind.value: ModelProvider(
                 kind=kind,
-                base_url=self.base_url + ("/v1" if kind is ModelKind.OPENAI else ""),
+                base_url=self.base_url + _BELOW.get(kind, ""),
                 api_key=api_key,
                 default_model=MODEL_NAME,
                 region="us-east-1",
@@ -162,7 +173,9 @@ class ScriptedModel:
             "created_at": "2023-11-14T22:13:20Z",
             "owned_by": "freehold.testing",
         }
-        return _json({"object": "list", "data": [model], "has_more": False}, 200)
+        googles = {"name": f"models/{MODEL_NAME}", "displayName": model["display_name"]}
+        every = {"object": "list", "data": [model], "has_more": False, "models": [googles]}
+        return _json(every, 200)
 
     async def _pace(self, piece: int) -> None:
         if piece and self._script.piece_delay_ms:

@@ -12,10 +12,11 @@ from typing import Any
 
 import msgspec
 
-from freehold.adapters.placement.local import wire
+from freehold.adapters.placement.local import remote_command, wire
 from freehold.kernel import errors, frames
 from freehold.kernel.errors import FreeholdError, PlatformFailed, Unavailable
-from freehold.ports.placement import Launch, Lease, SessionKey, SessionLine
+from freehold.ports.placement import KeptWarm, Launch, Lease, PlacedCommand, SessionKey, SessionLine
+from freehold.ports.sandbox import CommandSpec
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +63,7 @@ class LocalPlacement:
         """By the identity of its lease, while anybody uses it: also when it is over."""
         self._owed: dict[str, int] = {}
         """Invocations that the node does not know of, since it was away."""
+        self._warm: list[KeptWarm] = []
         self._acquiring: dict[SessionKey, asyncio.Task[_Held]] = {}
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._logs: dict[int, asyncio.Queue[wire.LogLines | None]] = {}
@@ -114,6 +116,8 @@ class LocalPlacement:
         messages += [wire.Hold(held.lease.sandbox_id) for held in self._out.values()]
         messages += [wire.Used(id, count) for id, count in self._owed.items()]
         self._owed.clear()
+        if self._warm:
+            messages.append(wire.KeepWarm(self._warm))
         writer.writelines([frames.pack(message) for message in messages])
         self._linked.set()
 
@@ -163,12 +167,15 @@ class LocalPlacement:
         if future and not future.done():
             future.set_result(value)
 
-    async def _send(self, message: wire.ToNode) -> None:
+    async def _until_linked(self) -> None:
         try:
             async with asyncio.timeout(_NODE_WAIT_SECONDS):
                 await self._linked.wait()
         except TimeoutError:
             raise Unavailable("the node of this machine is not there; try again") from None
+
+    async def _send(self, message: wire.ToNode) -> None:
+        await self._until_linked()
         assert self._writer is not None
         self._writer.write(frames.pack(message))
 
@@ -238,12 +245,9 @@ class LocalPlacement:
     def _report_uses(self) -> None:
         """Tell the node of invocations since the last report: many requests, one message."""
         self._reporting = None
-        if self._writer is None:
-            return
         for held in (*self._held.values(), *self._out.values()):
-            if held.invocations:
-                used = wire.Used(held.lease.sandbox_id, held.invocations)
-                self._writer.write(frames.pack(used))
+            used = wire.Used(held.lease.sandbox_id, held.invocations)
+            if held.invocations and self._told(used):
                 held.invocations = 0
 
     def _perhaps_let_go(self, held: _Held) -> None:
@@ -258,15 +262,20 @@ class LocalPlacement:
 
     def _let_go(self, held: _Held) -> None:
         held.stop_timer()
-        if self._writer is None:
-            self._owe(held)
-            return
         release = wire.Release(
             held.lease.sandbox_id,
             idle_seconds=time.monotonic() - held.used_at,
             invocations=held.invocations,
         )
-        self._writer.write(frames.pack(release))
+        if not self._told(release):
+            self._owe(held)
+
+    def _told(self, message: Any) -> bool:
+        """False when the node is away, or about to be."""
+        if self._writer is None or self._writer.is_closing():
+            return False
+        self._writer.write(frames.pack(message))
+        return True
 
     def _owe(self, held: _Held) -> None:
         if held.invocations:
@@ -274,6 +283,12 @@ class LocalPlacement:
             self._owed[held.lease.sandbox_id] = owed + held.invocations
 
     # -- the rest of the port
+
+    def keep_warm(self, wanted: list[KeptWarm]) -> None:
+        if wanted == self._warm:
+            return
+        self._warm = wanted
+        self._told(wire.KeepWarm(wanted))
 
     async def connect(self, sandbox_id: str, port: int) -> socket.socket:
         """Through a node that is just coming back, too."""
@@ -303,6 +318,23 @@ class LocalPlacement:
             await loop.sock_connect(sock, str(self._run / "connect.sock"))
             frames.send_now(sock, message, None)
             return await frames.receive_with_descriptor(sock, wire.Connected)
+
+    async def execute(
+        self, sandbox_id: str, spec: CommandSpec, *, name: str | None = None
+    ) -> PlacedCommand:
+        await self._until_linked()
+        try:
+            wanted = wire.Execute(sandbox_id, spec, name or "")
+            answer, command = await remote_command.started(self._run, wanted)
+        except OSError as error:
+            raise Unavailable("the node of this machine is away; try again") from error
+        if command is None:
+            raise _BY_CODE.get(answer.code, PlatformFailed)(answer.message)
+        return command
+
+    async def end_command(self, sandbox_id: str, name: str) -> bool:
+        ended: bool = await self._ask(wire.EndCommand(next(self._ids), sandbox_id, name))
+        return ended
 
     async def why_ended(self, sandbox_id: str) -> str | None:
         reason: str | None = await self._ask(wire.WhyEnded(next(self._ids), sandbox_id))
@@ -352,5 +384,5 @@ class LocalPlacement:
                     return
         finally:
             del self._logs[id]
-            if follow and self._writer is not None:
-                self._writer.write(frames.pack(wire.StopReading(id)))
+            if follow:
+                self._told(wire.StopReading(id))

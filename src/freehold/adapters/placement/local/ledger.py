@@ -24,6 +24,7 @@ class Ledger:
         self._ends: deque[tuple[SessionUsage, datetime, str]] = deque()
         self._counts: dict[str, int] = {}
         self._writing = asyncio.Lock()
+        self._away = False
 
     async def unfinished(self) -> list[SessionRecord]:
         return await self._journal.unfinished(self._node)
@@ -46,7 +47,11 @@ class Ledger:
     async def write(self, usages: list[SessionUsage] | None = None) -> None:
         """All that is owed, and the usage of live sessions. What cannot be written now is kept;
         usage is a total, and goes with the next."""
+        waited = self._writing.locked()
         async with self._writing:
+            if waited and self._away:
+                return  # the one before has just waited for the database, in vain
+            self._away = True
             try:
                 while self._ends:
                     await self._journal.ended(*self._ends[0])
@@ -59,6 +64,7 @@ class Ledger:
                         del self._counts[sandbox_id]
                 if usages:
                     await self._journal.metered(usages)
+                self._away = False
             except Unavailable:
                 log.warning(
                     "the database is away: %d ends are still to be written", len(self._ends)

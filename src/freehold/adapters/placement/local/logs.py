@@ -70,11 +70,16 @@ class SessionLog:
         self._wake()
 
     def say(self, text: str) -> None:
-        """A line of the platform's own, among the agent's."""
+        """A line of the platform's own, after what the agent has said by now."""
+        self.take_what_is_there()
+        if self._partial:
+            self._write(b"\n")
         self._write(f"[freehold] {text}\n".encode())
 
     def take_what_is_there(self) -> None:
         """Now, and not when the loop comes to it: an agent's last words, before they are quoted."""
+        if not self.opened or self.ended:
+            return
         for _ in range(_READS_MAX):
             if not self._drain():
                 return
@@ -161,6 +166,10 @@ def _since(path: Path, position: int, inode: int) -> tuple[list[str], int, int]:
         fresh = file.read()
         inode = os.fstat(file.fileno()).st_ino
     return (found + fresh).decode(errors="replace").splitlines(), position + len(fresh), inode
+
+
+def log_path(logs: Path, tenant: str, runtime_id: str, sandbox_id: str) -> Path:
+    return logs / tenant / runtime_id / f"{sandbox_id}.log"
 
 
 def prune(logs: Path, *, days: int) -> None:

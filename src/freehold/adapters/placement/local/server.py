@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from freehold.adapters.placement.local import wire
+from freehold.adapters.placement.local.commands import Commands
 from freehold.adapters.placement.local.fleet import Fleet
 from freehold.adapters.placement.local.logs import tail
 from freehold.adapters.placement.local.session import LiveSession
@@ -22,8 +23,8 @@ log = logging.getLogger(__name__)
 class Link:
     """One API worker, as long as its connection lasts."""
 
-    def __init__(self, fleet: Fleet, writer: asyncio.StreamWriter) -> None:
-        self._fleet, self._writer = fleet, writer
+    def __init__(self, fleet: Fleet, commands: Commands, writer: asyncio.StreamWriter) -> None:
+        self._fleet, self._commands, self._writer = fleet, commands, writer
         self.doorway = ""
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._watching: set[str] = set()
@@ -42,6 +43,10 @@ class Link:
                     message.sandbox_id, self,
                     idle_seconds=message.idle_seconds, invocations=message.invocations,
                 )  # fmt: skip
+            case wire.KeepWarm():
+                self._fleet.keep_warm(message.wanted)
+            case wire.EgressRefused():
+                self._fleet.note_refused(message.sandbox_id, message.why, message.count)
             case wire.StopReading():
                 if task := self._tasks.get(message.id):
                     task.cancel()
@@ -52,7 +57,7 @@ class Link:
 
     async def _answer(
         self,
-        message: wire.Acquire | wire.Stop | wire.StopRuntime | wire.WhyEnded | wire.ReadLog,
+        message: wire.Question | wire.ReadLog,
     ) -> None:
         try:
             match message:
@@ -71,6 +76,9 @@ class Link:
                 case wire.WhyEnded():
                     reason = await self._fleet.why_ended(message.sandbox_id)
                     self.send(wire.Answer(message.id, reason))
+                case wire.EndCommand():
+                    ended = await self._commands.end(message.sandbox_id, message.name)
+                    self.send(wire.Answer(message.id, ended))
                 case wire.ReadLog():
                     await self._read_log(message)
         except FreeholdError as error:
@@ -97,6 +105,8 @@ class Link:
             await self._follow_runtime(message)
             return
         path, session = self._fleet.log_of(message.tenant, message.runtime_id, message.sandbox_id)
+        if session is not None:
+            session.log.take_what_is_there()
         if session is None or not message.follow:
             self.send(wire.LogLines(message.id, "", tail(path, message.tail), ended=True))
             return
@@ -131,7 +141,8 @@ class Link:
 
 
 class NodeServer:
-    """Listens on `{run}/node.sock` (links) and `{run}/connect.sock` (descriptors)."""
+    """Listens on `{run}/node.sock` (links), `{run}/connect.sock` (descriptors) and
+    `{run}/commands.sock` (further programs in sessions)."""
 
     def __init__(self, run: Path) -> None:
         self._run = run
@@ -142,16 +153,22 @@ class NodeServer:
 
     async def open(self, fleet: Fleet) -> None:
         self._fleet = fleet
+        self._commands = Commands(fleet)
         self._connects = _listen(self._run / "connect.sock")
         self._accepting = asyncio.create_task(self._accept_connects())
         self._server = await asyncio.start_unix_server(
             self._serve_link, sock=_listen(self._run / "node.sock")
+        )
+        self._command_server = await asyncio.start_unix_server(
+            self._commands.serve, sock=_listen(self._run / "commands.sock")
         )
 
     async def close(self) -> None:
         self._accepting.cancel()
         self._connects.close()
         self._server.close()
+        self._command_server.close()
+        await self._commands.close()
         for link in list(self._links):
             link._writer.close()
         for task in list(self._tasks):
@@ -159,7 +176,7 @@ class NodeServer:
 
     async def _serve_link(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         assert self._fleet is not None
-        link = Link(self._fleet, writer)
+        link = Link(self._fleet, self._commands, writer)
         self._links.append(link)
         try:
             while message := await frames.read(reader, wire.ToNode):
@@ -187,7 +204,7 @@ class NodeServer:
                 frames.send_now(sock, wire.Connected("the session has ended"), None)
                 return
             try:
-                inside = await session.sandbox.connect(message.port)
+                inside = await session.connect(message.port)
             except OSError as error:
                 frames.send_now(sock, wire.Connected(str(error) or "refused"), None)
                 return

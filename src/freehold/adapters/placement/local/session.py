@@ -9,14 +9,16 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from freehold.adapters.placement.local.egress import EGRESS_PORT, EgressGate
 from freehold.adapters.placement.local.logs import SessionLog, tail
 from freehold.adapters.placement.local.meter import Meter
 from freehold.adapters.placement.local.probe import Health, ping
 from freehold.kernel import frames
 from freehold.kernel.clock import now
 from freehold.kernel.errors import RuntimeClientFailed
-from freehold.ports.placement import Lease, SessionKey, SessionUsage
-from freehold.ports.sandbox import Sandbox
+from freehold.ports.egress import SessionEgress
+from freehold.ports.placement import Launch, Lease, SessionKey, SessionUsage
+from freehold.ports.sandbox import Sandbox, SandboxSpec
 
 log = logging.getLogger(__name__)
 
@@ -24,13 +26,23 @@ DOORWAY_PORT = 7400
 _PING_SECONDS_MAX = 5.0
 _LOG_LINES_SHOWN = 20
 
+
+class EndedWhileStarting(RuntimeClientFailed):
+    """The agent never answered. `after` is how it ended."""
+
+    def __init__(self, message: str, after: str) -> None:
+        super().__init__(message)
+        self.after = after
+
+
 TakeDoorway = Callable[["LiveSession", socket.socket], Awaitable[None]]
 
 
 class LiveSession:
     """Single-threaded state: everything here happens on the node's loop.
 
-    `holders` are the links whose workers use it; while there is one it is not idle.
+    `holders` are the links whose workers use it; while there is one it is not idle. One that waits
+    for somebody to be given to has a key with an empty session id, and is in nobody's record.
     """
 
     def __init__(
@@ -53,14 +65,27 @@ class LiveSession:
         self.port, self.protocol = port, protocol
         self.idle_seconds, self.lifetime_seconds = idle_seconds, lifetime_seconds
         self.directory, self.log = directory, session_log
+        self.tier = ""
+        self.egress = SessionEgress()
+        self.spec: SandboxSpec | None = None
         self.sandbox: Sandbox | None = None
+        self.start = "cold"
+        self.start_note = ""
+        self.is_up = False
+        """The agent has answered."""
         self.meter = Meter()
+        self.cpu_share = 0.0
+        """Of one CPU, in the last second or so."""
         self.holders: dict[object, int] = {}
         self.invocations = 0
         self.busy = False
         self.recorded = False
         self.started_at: datetime = now()
         self.last_used_at = self.started_at
+        self.stirred_at = self.started_at
+        """When it last did something that keeps it from being frozen."""
+        self.frozen = False
+        self._ice = asyncio.Lock()
         self.end_reason: str | None = None
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -71,6 +96,8 @@ class LiveSession:
         self.metered_at = time.monotonic()
         self.doomed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._doorway: asyncio.Task[None] | None = None
+        self._egress: asyncio.Task[None] | None = None
+        self._gate: EgressGate | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._released: asyncio.Future[None] | None = None
 
@@ -82,7 +109,19 @@ class LiveSession:
             tier=self.sandbox.tier,
             version=self.version,
             started_at=self.started_at,
+            user=self.user,
+            start=self.start,
+            start_note=self.start_note,
         )
+
+    def assign(self, launch: Launch) -> None:
+        """From here on it is this session, to the doorway, the log and the record."""
+        self.key, self.user, self.start = launch.key, launch.user, "warm"
+        self.started_at = self.last_used_at = self.stirred_at = now()
+        if self.sandbox is not None:
+            # What it took to wait is nobody's; the peak of its memory begins anew as well.
+            self.meter = Meter(cpu_before=self.sandbox.usage().cpu_seconds or 0.0)
+        self.metered_at = time.monotonic()
 
     def open_doorway(self, take: TakeDoorway) -> None:
         """Hand on each connection that the agent makes to its loopback port."""
@@ -91,10 +130,25 @@ class LiveSession:
         if listener is not None:
             self._doorway = asyncio.create_task(self._accept(listener, take))
 
+    def open_egress(self, gate: EgressGate) -> None:
+        """Hand on each connection that the agent makes to the network, with what it may reach."""
+        assert self.sandbox is not None
+        listener = self.sandbox.listeners.get(EGRESS_PORT)
+        if listener is None:
+            return
+
+        async def take(session: LiveSession, connection: socket.socket) -> None:
+            await gate.take(session.sandbox_id, session.egress, connection)
+
+        self._gate = gate
+        self._egress = asyncio.create_task(self._accept(listener, take))
+
     async def _accept(self, listener: socket.socket, take: TakeDoorway) -> None:
         try:
             async for connection in frames.accepted(listener):
                 with connection:
+                    self.stirred_at = now()
+                    await self.thaw()
                     await take(self, connection)
         except OSError as error:
             log.warning("doorway of %s: %s", self.sandbox_id, error)
@@ -112,22 +166,25 @@ class LiveSession:
             for task in (exited, probing):
                 if not task.done():
                     task.cancel()
+        if exited in done:  # whatever it answered before: nobody can use it
+            after = exited.result().reason
+            failure = self.client_failure(f"the agent ended while starting: {after}")
+            raise EndedWhileStarting(failure.message, after)
         if probing in done:
             await probing
             return
-        if exited in done:
-            raise self.client_failure(f"the agent ended while starting: {exited.result().reason}")
         raise self.client_failure(
             f"the agent did not answer GET /ping on port {self.port} within {seconds_max:.0f} s "
             f"(its serverProtocol is {self.protocol})"
         )
 
     async def _probe_until_healthy(self) -> None:
-        pause = 0.01
-        while True:
+        pause = 0.002  # a forked agent is up within milliseconds
+        while not self.is_up:
             with contextlib.suppress(ConnectionError, TimeoutError):
                 # MCP has no /ping: whatever the answer is, the server is up.
                 if await self.ping() is not Health.UNHEALTHY or self.protocol == "MCP":
+                    self.is_up = True
                     return
             await asyncio.sleep(pause)
             pause = min(pause * 1.25, 0.1)
@@ -136,6 +193,30 @@ class LiveSession:
         assert self.sandbox is not None
         sock = await self.sandbox.connect(self.port)
         return await ping(sock, seconds_max=_PING_SECONDS_MAX)
+
+    async def connect(self, port: int) -> socket.socket:
+        """A stream to the port inside; a frozen session is thawed first."""
+        if self.sandbox is None:
+            raise ConnectionError("the session has not begun")
+        self.stirred_at = now()
+        await self.thaw()
+        return await self.sandbox.connect(port)
+
+    async def freeze(self) -> None:
+        """Not when somebody has come for it meanwhile."""
+        async with self._ice:
+            if self.holders or self.ending or self.frozen or self.sandbox is None:
+                return
+            self.frozen = True
+            await self.sandbox.freeze()
+
+    async def thaw(self) -> None:
+        if not self.frozen:  # set before the first process stands still
+            return
+        async with self._ice:
+            if self.frozen and self.sandbox is not None:
+                await self.sandbox.thaw()
+                self.frozen = False
 
     def client_failure(self, reason: str) -> RuntimeClientFailed:
         self.log.take_what_is_there()
@@ -148,9 +229,12 @@ class LiveSession:
         """Read the meter; called about once a second."""
         if self.sandbox is None:
             return
-        at = time.monotonic()
-        self.meter.read(self.sandbox.usage(), seconds=at - self.metered_at)
+        at, before = time.monotonic(), self.meter.cpu_seconds
+        seconds = at - self.metered_at
+        self.meter.read(self.sandbox.usage(), seconds=seconds)
         self.metered_at = at
+        if before is not None and self.meter.cpu_seconds is not None and seconds > 0:
+            self.cpu_share = (self.meter.cpu_seconds - before) / seconds
 
     def usage(self) -> SessionUsage:
         return SessionUsage(
@@ -160,12 +244,16 @@ class LiveSession:
             invocations=self.invocations,
             cpu_seconds=self.meter.cpu_seconds,
             memory_gb_seconds=self.meter.memory_gb_seconds,
+            start=self.start if self.ready.done() else "",
+            start_note=self.start_note,
         )
 
     @property
     def status(self) -> str:
         if not self.ready.done():
             return "STARTING"
+        if self.frozen:
+            return "FROZEN"
         return "BUSY" if self.busy else "READY"
 
     @property
@@ -205,10 +293,18 @@ class LiveSession:
 
     async def tear_down(self, *, grace_seconds: float) -> None:
         """Nothing of the sandbox is left but its log and its record."""
+        await self.clear(grace_seconds=grace_seconds)
+        self.log.close()
+
+    async def clear(self, *, grace_seconds: float = 0) -> None:
+        """Nothing of the sandbox is left; another may take its place."""
         if self._doorway is not None:
             self._doorway.cancel()
+        if self._egress is not None:
+            self._egress.cancel()
         if self.sandbox is not None:
             with contextlib.suppress(OSError, ValueError):
                 self.sample()
             await self.sandbox.stop(grace_seconds)
-        self.log.close()
+        if self._gate is not None:
+            await self._gate.cut(self.sandbox_id)

@@ -1,10 +1,12 @@
 """What an API worker and the node say to each other over unix sockets."""
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
-from freehold.ports.placement import Launch, Lease, SessionKey
+from freehold.ports.egress import SessionEgress
+from freehold.ports.placement import KeptWarm, Launch, Lease, SessionKey
+from freehold.ports.sandbox import CommandSpec
 
 
 class Hello(msgspec.Struct, frozen=True, tag=True):
@@ -39,6 +41,12 @@ class Release(msgspec.Struct, frozen=True, tag=True):
     invocations: int
 
 
+class KeepWarm(msgspec.Struct, frozen=True, tag=True):
+    """What endpoints want to wait for their sessions: all of it. Every worker says the same."""
+
+    wanted: list[KeptWarm]
+
+
 class Stop(msgspec.Struct, frozen=True, tag=True):
     id: int
     key: SessionKey
@@ -55,6 +63,12 @@ class StopRuntime(msgspec.Struct, frozen=True, tag=True):
 class WhyEnded(msgspec.Struct, frozen=True, tag=True):
     id: int
     sandbox_id: str
+
+
+class EndCommand(msgspec.Struct, frozen=True, tag=True):
+    id: int
+    sandbox_id: str
+    name: str
 
 
 class ReadLog(msgspec.Struct, frozen=True, tag=True):
@@ -74,10 +88,20 @@ class StopReading(msgspec.Struct, frozen=True, tag=True):
     id: int
 
 
-Question = Acquire | Stop | StopRuntime | WhyEnded
+class EgressRefused(msgspec.Struct, frozen=True, tag=True):
+    """Egress process to node, for the session's log. `count`: so many in all."""
+
+    sandbox_id: str
+    why: str
+    count: int
+
+
+Question = Acquire | Stop | StopRuntime | WhyEnded | EndCommand
 ToNode = (
-    Hello | Acquire | Hold | Used | Release | Stop | StopRuntime | WhyEnded | ReadLog | StopReading
-)
+    Hello | Acquire | Hold | Used | Release | Stop | StopRuntime | WhyEnded | EndCommand
+    | ReadLog | StopReading
+    | KeepWarm | EgressRefused
+)  # fmt: skip
 
 
 class Answer(msgspec.Struct, frozen=True, tag=True):
@@ -130,6 +154,60 @@ class Connected(msgspec.Struct, frozen=True, tag=True):
     error: str = ""
 
 
+class Execute(msgspec.Struct, frozen=True, tag=True):
+    """First word on a connection to `commands.sock`: answered by Executed, then ToCommand and
+    FromCommand. The end of the connection is the end of a command without a name.
+    """
+
+    sandbox_id: str
+    spec: CommandSpec
+    name: str = ""
+
+
+class Executed(msgspec.Struct, frozen=True, tag=True):
+    """`code` empty: it runs (`resumed`: it did already). Else that of a FreeholdError."""
+
+    code: str = ""
+    message: str = ""
+    resumed: bool = False
+
+
+class Input(msgspec.Struct, frozen=True, tag=True):
+    """Empty: no more comes."""
+
+    data: bytes
+
+
+class Resize(msgspec.Struct, frozen=True, tag=True):
+    rows: int
+    columns: int
+
+
+ToCommand = Input | Resize
+
+
+class Output(msgspec.Struct, frozen=True, tag=True):
+    stream: Literal["stdout", "stderr"]
+    data: bytes
+
+
+class Taken(msgspec.Struct, frozen=True, tag=True):
+    """So many bytes of input have gone to the program."""
+
+    count: int
+
+
+class Exited(msgspec.Struct, frozen=True, tag=True):
+    code: int
+
+
+class TakenOver(msgspec.Struct, frozen=True, tag=True):
+    """Another caller has it now."""
+
+
+FromCommand = Output | Taken | Exited | TakenOver
+
+
 class DoorwayConnection(msgspec.Struct, frozen=True, tag=True):
     """Node to worker, with the accepted connection beside it."""
 
@@ -140,3 +218,12 @@ class DoorwayConnection(msgspec.Struct, frozen=True, tag=True):
     session_id: str
     sandbox_id: str
     user: str | None
+
+
+class EgressConnection(msgspec.Struct, frozen=True, tag=True):
+    """Node to egress process, with a connection from inside the session beside it. `egress` None,
+    and no connection: the session has ended, and so do all that it had.
+    """
+
+    sandbox_id: str
+    egress: SessionEgress | None

@@ -6,16 +6,24 @@ import os
 import shutil
 import stat
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
+from freehold.adapters.sandbox import image_root
 from freehold.adapters.sandbox.output import opened
 from freehold.adapters.sandbox.processes import MARK_VARIABLE
 from freehold.ports.sandbox import LAUNCHER, Limits, Mount, SandboxFailed, SandboxSpec
 
 HOME = "/home/agent"
 INSIDE_UID = 1000
+DEFAULT_ENVIRONMENT = {
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+    "HOME": HOME,
+    "TMPDIR": "/tmp",  # noqa: S108
+}
+_IDENTITY = ("--uid", str(INSIDE_UID), "--gid", str(INSIDE_UID), "--hostname", "sandbox")
+_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 _SYSTEM_LINKS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 
 
@@ -45,24 +53,81 @@ def arguments(
     launcher: Path,
 ) -> list[str]:
     """Everything of the host that the sandbox sees is named here; the rest does not exist."""
+    if spec.root is not None:
+        return _arguments_of_image(
+            program, spec, spec.root, environment=environment, mounts=mounts, etc=etc
+        )
     return [
         *_namespaces(program),
         *_system(etc, launcher),
         *_scratch(spec.limits),
-        *_mounts(mounts),
+        *bindings(mounts),
         *("--remount-ro", "/dev", "--remount-ro", "/"),
         *_environment(environment),
         *("--chdir", spec.workdir),
     ]
 
 
+def _arguments_of_image(
+    program: str,
+    spec: SandboxSpec,
+    folder: str,
+    *,
+    environment: dict[str, str],
+    mounts: Iterable[Mount],
+    etc: Path,
+) -> list[str]:
+    """As `arguments`, inside of what `image_root.around` starts."""
+    return [
+        *_namespaces(program),
+        *image_root.bindings(folder, etc),
+        *("--proc", "/proc", "--dev", "/dev"),
+        *image_root.run_folder(),
+        *_scratch(spec.limits),
+        *bindings(mounts),
+        *("--remount-ro", "/dev"),
+        *_environment(environment),
+        *("--chdir", spec.workdir),
+    ]
+
+
+def template_arguments(
+    *,
+    limits: Limits,
+    environment: dict[str, str],
+    mounts: Iterable[Mount],
+    etc: Path,
+    launcher: Path,
+) -> list[str]:
+    """Of a sandbox whose user namespace is given (`--userns`), and may have others below it."""
+    every = ("pid", "net", "ipc", "uts", "cgroup-try")
+    # Not --dev: its pseudo-terminals need a root inside, which this user namespace has not.
+    nodes = [part for name in _DEVICES for part in ("--dev-bind", f"/dev/{name}", f"/dev/{name}")]
+    return [
+        *(f"--unshare-{each}" for each in every),
+        *_IDENTITY,
+        *("--cap-drop", "ALL", "--new-session", "--clearenv"),
+        *system_files(etc, launcher),
+        *("--proc", "/proc", "--perms", "0755", "--tmpfs", "/dev", *nodes),
+        *_scratch(limits),
+        *bindings(mounts),
+        *("--remount-ro", "/dev", "--remount-ro", "/"),
+        *_environment(environment),
+        *("--chdir", "/"),
+    ]
+
+
+def view(limits: Limits, mounts: Iterable[Mount], etc: Path, launcher: Path) -> list[str]:
+    """Every file that `arguments` shows, but for /proc and /dev."""
+    return [*system_files(etc, launcher), *_scratch(limits), *bindings(mounts)]
+
+
 def _namespaces(program: str) -> list[str]:
     # No --die-with-parent: a sandbox outlives the process that started it, and is adopted.
     every = ("user", "pid", "net", "ipc", "uts", "cgroup-try")
-    identity = ("--uid", str(INSIDE_UID), "--gid", str(INSIDE_UID), "--hostname", "sandbox")
     return [
         *(f"--unshare-{each}" for each in every),
-        *identity,
+        *_IDENTITY,
         # The seccomp filter refuses them too: an old bubblewrap loses one of two locks.
         *(["--disable-userns"] if "--disable-userns" in _offered(program) else []),
         *("--cap-drop", "ALL", "--new-session", "--clearenv"),
@@ -70,18 +135,23 @@ def _namespaces(program: str) -> list[str]:
 
 
 def _system(etc: Path, launcher: Path) -> list[str]:
-    result = ["--ro-bind", "/usr", "/usr"]
+    return [*system_files(etc, launcher), "--proc", "/proc", "--dev", "/dev"]
+
+
+def system_files(etc: Path, launcher: Path, root: str = "") -> list[str]:
+    """What every sandbox has of the system, below `root`."""
+    result = ["--ro-bind", "/usr", f"{root}/usr"]
     for name in _SYSTEM_LINKS:
         path = Path(name)
         if path.is_symlink():
-            result += ["--symlink", str(path.readlink()), name]
+            result += ["--symlink", str(path.readlink()), root + name]
         elif path.is_dir():
-            result += ["--ro-bind", name, name]
-    result += ["--ro-bind", str(etc), "/etc", "--proc", "/proc", "--dev", "/dev"]
-    result += ["--perms", "0755", "--dir", "/opt", "--perms", "0755", "--dir", "/var"]
-    result += ["--symlink", "/tmp", "/var/tmp", "--perms", "0755", "--dir", "/run"]  # noqa: S108
-    result += ["--perms", "0755", "--dir", str(Path(LAUNCHER).parent)]
-    return [*result, "--ro-bind", str(launcher), LAUNCHER]
+            result += ["--ro-bind", name, root + name]
+    result += ["--ro-bind", str(etc), f"{root}/etc"]
+    for folder in ("/opt", "/var", "/run", str(Path(LAUNCHER).parent)):
+        result += ["--perms", "0755", "--dir", root + folder]
+    result += ["--symlink", "/tmp", f"{root}/var/tmp"]  # noqa: S108
+    return [*result, "--ro-bind", str(launcher), root + LAUNCHER]
 
 
 def _scratch(limits: Limits) -> list[str]:
@@ -91,10 +161,10 @@ def _scratch(limits: Limits) -> list[str]:
     return result
 
 
-def _mounts(mounts: Iterable[Mount]) -> list[str]:
+def bindings(mounts: Iterable[Mount], root: str = "") -> list[str]:
     result: list[str] = []
     for mount in sorted(mounts, key=lambda each: each.target.count("/")):  # parents first
-        result += ["--bind" if mount.writable else "--ro-bind", mount.source, mount.target]
+        result += ["--bind" if mount.writable else "--ro-bind", mount.source, root + mount.target]
     return result
 
 
@@ -123,39 +193,48 @@ def spawn(
     *,
     arguments: list[str],
     command: tuple[str, ...],
-    seccomp: int,
     uid: int | None,
     output: str,
     mark: str,
-    info: int,
-    block: int,
+    descriptors: Mapping[str, int],
+    owner: int | None = None,
+    also: Iterable[int] = (),
+    groups: Iterable[int] = (),
+    around: tuple[str, ...] = (),
+    stdin: int = subprocess.DEVNULL,
+    stdout: int | None = None,
 ) -> subprocess.Popen[bytes]:
-    """`uid` None: as ourselves. The payload waits until a byte can be read from `block`.
+    """`uid` None: as ourselves. `owner` of the output file, if another than `uid`.
+
+    `descriptors` by the option that names them; the payload waits for a byte on that of
+    `--block-fd`. `also` are those that `arguments` name. `groups` are kept when `uid` changes.
+    `around` is run as ourselves, and becomes all this at its end.
 
     Arguments go through a descriptor: the environment is nobody's business in a process list, and
     a customer's LD_PRELOAD must not reach bubblewrap itself.
     """
-    descriptors = ("--seccomp", seccomp), ("--info-fd", info), ("--block-fd", block)
-    listed = [*arguments, *(str(part) for pair in descriptors for part in pair)]
-    with memory_file("\0".join(listed).encode()) as args, opened(output, uid) as out:
+    listed = [*arguments, *(str(part) for pair in descriptors.items() for part in pair)]
+    with memory_file("\0".join(listed).encode()) as args, opened(output, owner or uid) as out:
         line = [program, "--args", str(args), "--", *command]
         switch: dict[str, object] = {}
         setpriv = shutil.which("setpriv") if uid is not None else None
         if setpriv:
             # Popen(user=) must fork, and copies the page tables of a big process (10 ms at 300
             # MiB); without it Popen uses vfork.
-            ids = (f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--inh-caps=-all")
+            kept = ",".join(str(each) for each in groups)
+            kept = f"--groups={kept}" if kept else "--clear-groups"
+            ids = (f"--reuid={uid}", f"--regid={uid}", kept, "--inh-caps=-all")
             line = [setpriv, *ids, *line]
         elif uid is not None:
-            switch = {"user": uid, "group": uid, "extra_groups": []}
+            switch = {"user": uid, "group": uid, "extra_groups": list(groups)}
         return subprocess.Popen(  # type: ignore[call-overload, no-any-return]
-            line,
+            [*around, *line],
             env={MARK_VARIABLE: mark},
             cwd="/",
-            stdin=subprocess.DEVNULL,
-            stdout=out,
+            stdin=stdin,
+            stdout=out if stdout is None else stdout,
             stderr=out,
-            pass_fds=[args, seccomp, info, block],
+            pass_fds=[args, *descriptors.values(), *also],
             start_new_session=True,
             umask=0o022,
             **switch,

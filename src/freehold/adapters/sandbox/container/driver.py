@@ -1,29 +1,40 @@
 """Starts, finds again and ends bubblewrap sandboxes."""
 
-import asyncio
-import contextlib
 import os
-import secrets
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from freehold.adapters.sandbox import hierarchies, ownership, rlimits
-from freehold.adapters.sandbox.container import bubblewrap, etc, seccomp
+from freehold.adapters.sandbox import hierarchies, image_root, ownership, rlimits, users
+from freehold.adapters.sandbox.container import bubblewrap, etc, handshake, seccomp
 from freehold.adapters.sandbox.container.sandbox import ContainerSandbox
 from freehold.adapters.sandbox.environment import completed
-from freehold.adapters.sandbox.launcher import installed_launcher
+from freehold.adapters.sandbox.execution.entrance import Entrance
+from freehold.adapters.sandbox.launcher import CONFINED_VARIABLE, installed_launcher
 from freehold.adapters.sandbox.opener import Opener
+from freehold.adapters.sandbox.probing import problem_of
 from freehold.adapters.sandbox.processes import Watch, identify
 from freehold.adapters.sandbox.recorded import RecordedDriver
 from freehold.adapters.sandbox.records import Record
-from freehold.adapters.sandbox.threads import in_thread
+from freehold.adapters.sandbox.template import landlock
+from freehold.adapters.sandbox.template.forking import TemplateLost
+from freehold.adapters.sandbox.template.forks import Fork
+from freehold.adapters.sandbox.template.ground import Ground
+from freehold.adapters.sandbox.template.template import ContainerTemplate
+from freehold.adapters.sandbox.template.templates import Templates
+from freehold.kernel.threads import in_thread
 from freehold.ports.interpreters import Interpreter
-from freehold.ports.sandbox import Limits, Mount, Probe, SandboxFailed, SandboxSpec
+from freehold.ports.sandbox import (
+    LAUNCHER,
+    Limits,
+    Mount,
+    Probe,
+    SandboxFailed,
+    SandboxSpec,
+    Template,
+    TemplateSpec,
+)
 
 _INSTALL = "install bubblewrap: apt-get install bubblewrap"
-_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
 class ContainerDriver(RecordedDriver[ContainerSandbox]):
@@ -31,7 +42,6 @@ class ContainerDriver(RecordedDriver[ContainerSandbox]):
 
     As root each sandbox runs as a host user of its own, picked at random from `uid_count` numbers
     from `uid_base` on. Else all run as the user that we are, apart by namespaces alone.
-
     `provide` is called with an interpreter before it is mounted, in a thread: it may take long.
     """
 
@@ -49,11 +59,18 @@ class ContainerDriver(RecordedDriver[ContainerSandbox]):
     ) -> None:
         super().__init__(directory)
         self._directory = directory
-        self._interpreters = {each.executable: each for each in (interpreters or {}).values()}
         self._provide = provide
-        self._uids = _mapped(range(uid_base, uid_base + uid_count))
+        self._interpreters = {each.executable: each for each in (interpreters or {}).values()}
+        self._uids = users.mapped(range(uid_base, uid_base + uid_count))
         self._cgroups = hierarchies.discover(cgroup)
         self._opener = Opener()
+        self._entrance = Entrance(
+            cgroups=self._cgroups, user=bubblewrap.INSIDE_UID, filter_program=seccomp.program
+        )
+        self._templates = Templates(
+            directory=directory, cgroups=self._cgroups, uids=self._uids, ground=self._ground
+        )
+        self._forking: dict[str, Fork] = {}
 
     async def probe(self) -> Probe:
         program = bubblewrap.installed()
@@ -61,62 +78,92 @@ class ContainerDriver(RecordedDriver[ContainerSandbox]):
             return Probe(False, _INSTALL)
         if problem := seccomp.missing() or bubblewrap.too_old(program):
             return Probe(False, problem)
-        scratch = Path(tempfile.mkdtemp(prefix="freehold-probe-"))
-        try:
-            return await self._try_one(scratch)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-
-    async def _try_one(self, scratch: Path) -> Probe:
-        output = scratch / "output"
-        spec = SandboxSpec(
-            id=f"probe-{secrets.token_hex(6)}",
-            command=("/usr/bin/env", "true"),
-            environment={},
-            directory=str(scratch / "sandbox"),
-            output=str(output),
-        )
-        try:
-            sandbox = await self.start(spec)
-        except SandboxFailed as error:
-            return Probe(False, _explained(error.message, output))
-        end = await sandbox.wait()
-        await sandbox.stop()
-        if end.code != 0:
-            return Probe(False, _explained(end.reason, output))
+        if problem := await problem_of(self):
+            return Probe(False, problem)
         missing = ", ".join(self._cgroups.missing)
         unlimited = f"; no control group for {missing}: falls back to rlimits" if missing else ""
-        return Probe(True, f"bubblewrap, {_identity()}{unlimited}")
+        # Python agents are confined once more, by template/landlock.py or by the launcher.
+        second = "; Landlock for Python agents" if landlock.usable() else ""
+        return Probe(True, f"bubblewrap, {_identity()}{second}{unlimited}")
 
     def _new_record(self, spec: SandboxSpec) -> Record:
         record = self._record(spec)
         record.cgroup = f"{spec.id}.{record.mark}"
-        record.uid = self._free_uid()
+        record.uid = users.free(self._uids, self._records.uids())
+        if fork := self._forking.get(spec.id):
+            fork.claim(record)
         record.writable = tuple(mount.source for mount in spec.mounts if mount.writable)
         return record
 
+    async def prepare(self, spec: TemplateSpec) -> ContainerTemplate:
+        return await self._templates.prepare(spec)
+
+    async def start(self, spec: SandboxSpec, template: Template | None = None) -> ContainerSandbox:
+        because = _unsuited(template, spec) if template else None
+        if isinstance(template, ContainerTemplate) and not because:
+            fork = self._forking[spec.id] = self._templates.fork(template, spec.limits)
+            try:
+                return await super().start(spec)
+            except TemplateLost as error:  # nothing is left of it; an ordinary one does the same
+                because = error.message
+            finally:
+                del self._forking[spec.id]
+                fork.close()
+        sandbox = await super().start(spec)
+        sandbox.ordinary_because = because
+        return sandbox
+
     async def _bring_up(self, spec: SandboxSpec, sandbox: ContainerSandbox) -> None:
-        """bubblewrap holds the payload back until all around it is in place."""
+        """The payload is held back until all around it is in place."""
+        fork = self._forking.get(spec.id)
+        if fork:
+            fork.begin(sandbox)
+        ground, environment = await in_thread(self._prepare, spec, sandbox)
+        sandbox.environment = environment
+        if fork is None:
+            await self._start_bubblewrap(spec, sandbox, ground, environment)
+        elif because := fork.template.unsuited_environment(environment):
+            raise TemplateLost(because)
+        else:
+            await fork.finish(spec, sandbox, ground, environment, self._records.save)
+
+    async def _start_bubblewrap(
+        self,
+        spec: SandboxSpec,
+        sandbox: ContainerSandbox,
+        ground: Ground,
+        environment: dict[str, str],
+    ) -> None:
         program = bubblewrap.installed()
         if not program:
             raise SandboxFailed(_INSTALL)
         record = sandbox.record
-        arguments, filter_ = await in_thread(self._prepare, program, spec, sandbox)
-        with _pipes() as (info, info_end, block), bubblewrap.memory_file(filter_) as seccomp_file:
+        launched = spec.root is None and LAUNCHER in spec.command
+        arguments = bubblewrap.arguments(
+            program,
+            spec,
+            environment=environment | ({CONFINED_VARIABLE: "1"} if launched else {}),
+            mounts=ground.mounts,
+            etc=ground.etc,
+            launcher=ground.launcher,
+        )
+        with (
+            handshake.pipes() as (info, info_end, block),
+            bubblewrap.memory_file(seccomp.program()) as filter_file,
+        ):
             child = bubblewrap.spawn(
                 program,
                 arguments=arguments,
-                command=self._limited(spec),
-                seccomp=seccomp_file,
+                command=spec.command if spec.root else self._limits(spec) + spec.command,
+                around=image_root.around(spec) + self._limits(spec) if spec.root else (),
                 uid=record.uid,
                 output=spec.output,
                 mark=record.mark,
-                info=info_end,
-                block=block,
+                descriptors={"--seccomp": filter_file, "--info-fd": info_end, "--block-fd": block},
             )
             monitor = Watch.child(child)
             sandbox.hold(monitor)
-            pid = await _child_pid(info, monitor)
+            pid = await handshake.child_pid(info, monitor)
             init = Watch.found(identify(pid))
             if init is None:
                 raise SandboxFailed("the sandbox ended while it was set up")
@@ -128,16 +175,15 @@ class ContainerDriver(RecordedDriver[ContainerSandbox]):
             os.write(block, b"x")
 
     def _prepare(
-        self, program: str, spec: SandboxSpec, sandbox: ContainerSandbox
-    ) -> tuple[list[str], bytes]:
-        """The files, the group and the command line; blocks."""
+        self, spec: SandboxSpec, sandbox: ContainerSandbox
+    ) -> tuple[Ground, dict[str, str]]:
+        """The files, the group and the environment; blocks."""
         record = sandbox.record
-        mounts = [*self._interpreter_mounts(spec.command[0]), *spec.mounts]
         self._directory.mkdir(parents=True, exist_ok=True)
         self._directory.chmod(0o711)
         self._records.save(record)
-        inside_own = Mount(str(self._directory / "records"), "")
-        bubblewrap.require_reachable([inside_own, *mounts], record.uid is not None)
+        executable = "" if spec.root else spec.command[0]  # an image has its own
+        ground = self._ground(executable, spec.mounts, record.uid)
         Path(spec.directory).mkdir(parents=True, exist_ok=True, mode=0o700)
         if record.uid is not None:
             for source in record.writable:
@@ -146,28 +192,27 @@ class ContainerDriver(RecordedDriver[ContainerSandbox]):
         environment = completed(
             spec,
             ports={port: port for port in spec.loopback_ports},
-            defaults={"PATH": _PATH, "HOME": bubblewrap.HOME, "TMPDIR": "/tmp"},  # noqa: S108
+            defaults=bubblewrap.DEFAULT_ENVIRONMENT,
         )
-        arguments = bubblewrap.arguments(
-            program,
-            spec,
-            environment=environment,
-            mounts=mounts,
-            etc=etc.prepared(self._directory),
-            launcher=installed_launcher(self._directory),
-        )
-        return arguments, seccomp.program()
+        return ground, environment
 
-    def _interpreter_mounts(self, executable: str) -> tuple[Mount, ...]:
+    def _ground(self, executable: str, mounts: tuple[Mount, ...], uid: int | None) -> Ground:
         if self._provide is not None:
             self._provide(executable)
+        every = (*self._interpreter_mounts(executable), *mounts)
+        inside_own = etc.prepared(self._directory)
+        bubblewrap.require_reachable([Mount(str(inside_own), "/etc"), *every], uid is not None)
+        return Ground(every, inside_own, installed_launcher(self._directory))
+
+    def _interpreter_mounts(self, executable: str) -> tuple[Mount, ...]:
         interpreter = self._interpreters.get(executable)
         return interpreter.mounts if interpreter else ()
 
-    def _limited(self, spec: SandboxSpec) -> tuple[str, ...]:
-        """What no control group limits, a process limits for itself."""
+    def _limits(self, spec: SandboxSpec) -> tuple[str, ...]:
+        """What no control group limits, a process limits for itself: before the command, or, where
+        that is an image's, which may have no program for it, before bubblewrap."""
         memory, processes = (not self._cgroups.limits(each) for each in ("memory", "pids"))
-        return rlimits.prefix(spec.limits, memory=memory, processes=processes) + spec.command
+        return rlimits.prefix(spec.limits, memory=memory, processes=processes)
 
     def _found(self, sandbox: ContainerSandbox) -> bool:
         record = sandbox.record
@@ -183,9 +228,14 @@ class ContainerDriver(RecordedDriver[ContainerSandbox]):
             sandbox.hold(init, init)
         return False
 
+    async def sweep(self, keep: set[str]) -> list[str]:
+        return [*await super().sweep(keep), *await self._templates.sweep(keep)]
+
     async def close(self) -> None:
         await super().close()
+        await self._templates.close()
         self._opener.close()
+        self._entrance.close()
         self._cgroups.close()
 
     def _sandbox(self, record: Record, limits: Limits) -> ContainerSandbox:
@@ -196,79 +246,17 @@ class ContainerDriver(RecordedDriver[ContainerSandbox]):
             memory_max=limits.memory_bytes_max,
             opener=self._opener,
             forget=self._forget,
+            entrance=self._entrance,
         )
 
-    def _free_uid(self) -> int | None:
-        if os.geteuid() != 0 or not self._uids:
-            return None
-        taken = {record.uid for record in self._records.all()}
-        while (uid := secrets.choice(self._uids)) in taken:
-            pass
-        return uid
 
-
-def _mapped(wanted: range) -> range:
-    """`wanted`, or where root is itself confined to few users, the upper half of those."""
-    extents = [line.split() for line in Path("/proc/self/uid_map").read_text().splitlines()]
-    known = [range(int(first), int(first) + int(count)) for first, _, count in extents]
-    if any(wanted[0] in extent and wanted[-1] in extent for extent in known):
-        return wanted
-    widest = max(known, key=len)
-    return widest[len(widest) // 2 :] if len(widest) > 1 else range(0)
-
-
-@contextlib.contextmanager
-def _pipes() -> Iterator[tuple[int, int, int]]:
-    """(what bubblewrap tells, its end of that, what it waits for)."""
-    info, info_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    read, write = os.pipe2(os.O_CLOEXEC)
-    # Both directions in one descriptor: bubblewrap holds a writer itself, and never takes our
-    # death for the signal to go on without limits.
-    block = os.open(f"/proc/self/fd/{read}", os.O_RDWR | os.O_CLOEXEC)
-    os.close(read)
-    os.close(write)
-    try:
-        yield info, info_end, block
-    finally:
-        for descriptor in (info, info_end, block):
-            os.close(descriptor)
-
-
-async def _child_pid(info: int, monitor: Watch) -> int:
-    loop = asyncio.get_running_loop()
-    found: asyncio.Future[int] = loop.create_future()
-    message = bytearray()
-
-    def read() -> None:
-        chunk = os.read(info, 4096)
-        message.extend(chunk)
-        pid = bubblewrap.child_pid(bytes(message))
-        if pid is not None and not found.done():
-            found.set_result(pid)
-        if not chunk or pid is not None:
-            loop.remove_reader(info)
-
-    loop.add_reader(info, read)
-    try:
-        either: list[asyncio.Future[int] | asyncio.Future[int | None]] = [found, monitor.exited]
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        loop.remove_reader(info)
-    if not found.done():
-        raise SandboxFailed("bubblewrap could not set up the sandbox; its output says why")
-    return found.result()
+def _unsuited(template: Template, spec: SandboxSpec) -> str | None:
+    if spec.root is not None:
+        return "an image has no template"
+    if isinstance(template, ContainerTemplate):
+        return template.unsuited(spec)
+    return f"template {template.id} is of another tier"
 
 
 def _identity() -> str:
     return "a host user for each sandbox" if os.geteuid() == 0 else "as the user who runs this"
-
-
-def _explained(problem: str, output: Path) -> str:
-    said = output.read_text(errors="replace").strip()[-500:] if output.exists() else ""
-    refused = any(word in said for word in ("ermission denied", "not permitted", "namespace"))
-    advice = (
-        "; user namespaces may be refused here: on Ubuntu give bwrap an AppArmor profile with"
-        " `userns,` or set kernel.apparmor_restrict_unprivileged_userns=0; elsewhere see"
-        " user.max_user_namespaces and kernel.unprivileged_userns_clone"
-    )
-    return f"{problem}{': ' + said if said else ''}{advice if refused else ''}"

@@ -12,11 +12,19 @@ from pathlib import Path
 
 from freehold.adapters.sandbox import endings, ownership, processes
 from freehold.adapters.sandbox.cgroups import Group
+from freehold.adapters.sandbox.execution.entrance import Entrance
 from freehold.adapters.sandbox.opener import Opener
 from freehold.adapters.sandbox.processes import Watch
 from freehold.adapters.sandbox.records import Record
-from freehold.adapters.sandbox.threads import in_thread
-from freehold.ports.sandbox import Exit, SandboxFailed, Usage
+from freehold.kernel.threads import in_thread
+from freehold.ports.sandbox import (
+    Command,
+    CommandSpec,
+    Exit,
+    SandboxFailed,
+    SandboxSpec,
+    Usage,
+)
 
 _SPARE_STREAMS = 4
 _CONNECT_SECONDS_MAX = 5.0
@@ -42,13 +50,20 @@ class ContainerSandbox:
         memory_max: int,
         opener: Opener,
         forget: Callable[["ContainerSandbox"], None],
+        entrance: Entrance | None = None,
     ) -> None:
         self.id = record.id
         self.record = record
+        self.spec: SandboxSpec | None = None
+        self.environment: dict[str, str] | None = None
+        """Complete; None when an earlier process of ours started it."""
         self.listeners: dict[int, socket.socket] = {}
+        self.ordinary_because: str | None = None
+        """Why it was not forked off the template that was given for it."""
         self.group = group
         self._memory_max = memory_max
         self._opener = opener
+        self._entrance = entrance
         self._forget = forget
         self._monitor: Watch | None = None
         self._init: Watch | None = None
@@ -104,6 +119,11 @@ class ContainerSandbox:
 
     async def wait(self) -> Exit:
         return await asyncio.shield(self._end)
+
+    async def execute(self, spec: CommandSpec) -> Command:
+        if self._end.done() or self._gone or not self._init or not self._entrance:
+            raise SandboxFailed("the session has ended")
+        return await self._entrance.execute(spec, self, self._init)
 
     def usage(self) -> Usage:
         return Usage(self.group.cpu_seconds(), self.group.memory_peak_bytes())

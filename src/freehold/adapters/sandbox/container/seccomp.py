@@ -51,7 +51,7 @@ mq_open mq_timedreceive mq_timedsend mq_unlink msgctl msgget msgrcv msgsnd recvf
 recvmsg semctl semget semop semtimedop sendmmsg sendmsg sendto setsockopt shmat shmctl shmdt
 shmget shutdown
 """
-_REFUSED = """
+REFUSED = """
 acct add_key adjtimex bpf chroot clock_adjtime clock_settime delete_module fanotify_init
 fanotify_mark finit_module fsconfig fsmount fsopen fspick get_mempolicy init_module
 io_uring_enter io_uring_register io_uring_setup ioperm iopl kcmp kexec_file_load kexec_load
@@ -62,7 +62,7 @@ set_mempolicy setdomainname sethostname setns settimeofday swapoff swapon syslog
 unshare userfaultfd vhangup
 """
 
-_CLONE_NEW_ANYTHING = (  # mount, cgroup, uts, ipc, user, pid, net; clone has no bit for time
+CLONE_NEW_ANYTHING = (  # mount, cgroup, uts, ipc, user, pid, net; clone has no bit for time
     0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x10000000 | 0x20000000 | 0x40000000
 )
 _AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK = 1, 2, 10, 16
@@ -83,23 +83,29 @@ def missing() -> str | None:
 
 
 @cache
-def program() -> bytes:
-    """The filter as BPF for this machine's architecture."""
+def program(traced_clone: int | None = None) -> bytes:
+    """The filter as BPF for this machine's architecture.
+
+    A clone with exactly the flags `traced_clone` is left to whoever traces the caller. Without a
+    tracer it is refused like every other that asks for namespaces, with ENOSYS.
+    """
     import pyseccomp as sc
 
     rules = sc.SyscallFilter(sc.ERRNO(errno.ENOSYS))
     # ioctl needs no terminal rules: the sandbox has no descriptor of a terminal but its own ptys.
     for name in " ".join((_FILES, _MEMORY, _PROCESSES, _EVENTS_AND_TIME, _IPC_AND_NETWORK)).split():
         _add(rules, sc.ALLOW, name)
-    for name in _REFUSED.split():
+    for name in REFUSED.split():
         _add(rules, sc.ERRNO(errno.EPERM), name)
     # Threads and forks, never namespaces. clone3 hides its flags in memory, where no filter can
     # look: unnamed here, it gets ENOSYS, and libc falls back to clone.
-    _add(rules, sc.ALLOW, "clone", sc.Arg(0, sc.MASKED_EQ, _CLONE_NEW_ANYTHING, 0))
+    _add(rules, sc.ALLOW, "clone", sc.Arg(0, sc.MASKED_EQ, CLONE_NEW_ANYTHING, 0))
+    if traced_clone is not None:
+        _add(rules, sc.TRACE(0), "clone", sc.Arg(0, sc.EQ, traced_clone))
     for persona in _PERSONALITIES:
         _add(rules, sc.ALLOW, "personality", sc.Arg(0, sc.EQ, persona))
     _add_sockets(rules)
-    return _exported(rules)
+    return exported(rules)
 
 
 def _add_sockets(rules: Any) -> None:
@@ -138,7 +144,7 @@ def _add(rules: Any, action: int, name: str, *conditions: Any) -> None:
     rules.add_rule(action, number, *conditions)
 
 
-def _exported(rules: Any) -> bytes:
+def exported(rules: Any) -> bytes:
     with tempfile.TemporaryFile() as file:
         rules.export_bpf(file)
         file.seek(0)

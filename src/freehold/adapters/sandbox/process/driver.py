@@ -7,14 +7,14 @@ from pathlib import Path
 
 from freehold.adapters.sandbox import output, rlimits
 from freehold.adapters.sandbox.environment import completed
-from freehold.adapters.sandbox.launcher import LAUNCHER_FILE
+from freehold.adapters.sandbox.execution.starter import Starter
 from freehold.adapters.sandbox.launcher.launcher import SOCKETS_VARIABLE
 from freehold.adapters.sandbox.process.paths import Outside
 from freehold.adapters.sandbox.process.sandbox import ProcessSandbox
 from freehold.adapters.sandbox.processes import MARK_VARIABLE, Watch
 from freehold.adapters.sandbox.recorded import RecordedDriver
 from freehold.adapters.sandbox.records import Record
-from freehold.ports.sandbox import LAUNCHER, Limits, Mount, Probe, SandboxFailed, SandboxSpec
+from freehold.ports.sandbox import Limits, Probe, SandboxFailed, SandboxSpec
 
 _PATH = "/usr/local/bin:/usr/bin:/bin"
 
@@ -29,6 +29,7 @@ class ProcessDriver(RecordedDriver[ProcessSandbox]):
     ) -> None:
         super().__init__(directory)
         self._agent_ports = agent_ports
+        self._starter = Starter()
 
     async def probe(self) -> Probe:
         if not Path("/proc/self/stat").exists() or not hasattr(os, "pidfd_open"):
@@ -43,9 +44,22 @@ class ProcessDriver(RecordedDriver[ProcessSandbox]):
         return self._record(spec)
 
     def _sandbox(self, record: Record, limits: Limits) -> ProcessSandbox:
-        return ProcessSandbox(record=record, agent_ports=self._agent_ports, forget=self._forget)
+        return ProcessSandbox(
+            record=record,
+            agent_ports=self._agent_ports,
+            forget=self._forget,
+            starter=self._starter,
+        )
+
+    async def close(self) -> None:
+        await super().close()
+        self._starter.close()
 
     async def _bring_up(self, spec: SandboxSpec, sandbox: ProcessSandbox) -> None:
+        if spec.root is not None:
+            raise SandboxFailed(
+                "the process tier runs no container images: it has no root of its own"
+            )
         record = sandbox.record
         self._records.save(record)
         folder = Path(spec.directory)
@@ -59,7 +73,7 @@ class ProcessDriver(RecordedDriver[ProcessSandbox]):
         self._records.save(record)
 
     def _spawn(self, spec: SandboxSpec, record: Record) -> "subprocess.Popen[bytes]":
-        outside = Outside([*spec.mounts, Mount(str(LAUNCHER_FILE), LAUNCHER)])
+        outside = Outside.of(spec)
         command = [outside.path(argument) for argument in spec.command]
         if not shutil.which(command[0], path=_PATH):
             raise SandboxFailed(f"{command[0]} is not a program of this machine")

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from freehold.ports.sandbox import Mount
+from freehold.adapters.sandbox.launcher import LAUNCHER_FILE
+from freehold.ports.sandbox import LAUNCHER, Mount, SandboxSpec
 
 
 class Outside:
@@ -11,6 +12,10 @@ class Outside:
     def __init__(self, mounts: Iterable[Mount]) -> None:
         ordered = sorted(mounts, key=lambda mount: len(mount.target), reverse=True)
         self._mounts = [mount for mount in ordered if mount.source != mount.target]
+
+    @classmethod
+    def of(cls, spec: SandboxSpec) -> "Outside":
+        return cls([*spec.mounts, Mount(str(LAUNCHER_FILE), LAUNCHER)])
 
     def path(self, text: str) -> str:
         for mount in self._mounts:

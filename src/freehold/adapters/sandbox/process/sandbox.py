@@ -7,12 +7,24 @@ import signal
 import socket
 from collections.abc import Callable
 
-from freehold.adapters.sandbox import endings, processes
+import msgspec
+
+from freehold.adapters.sandbox import endings, processes, rlimits
+from freehold.adapters.sandbox.execution import surroundings
+from freehold.adapters.sandbox.execution.starter import Birth, Starter
 from freehold.adapters.sandbox.process import listening
+from freehold.adapters.sandbox.process.paths import Outside
 from freehold.adapters.sandbox.processes import Watch
 from freehold.adapters.sandbox.records import Record
-from freehold.adapters.sandbox.threads import in_thread
-from freehold.ports.sandbox import Exit, SandboxFailed, Usage
+from freehold.kernel.threads import in_thread
+from freehold.ports.sandbox import (
+    Command,
+    CommandSpec,
+    Exit,
+    SandboxFailed,
+    SandboxSpec,
+    Usage,
+)
 
 _CONNECT_SECONDS_MAX = 5.0
 _DEATH_SECONDS_MAX = 10.0
@@ -28,12 +40,15 @@ class ProcessSandbox:
         record: Record,
         agent_ports: tuple[int, ...],
         forget: Callable[["ProcessSandbox"], None],
+        starter: Starter,
     ) -> None:
         self.id = record.id
         self.record = record
+        self.spec: SandboxSpec | None = None
         self.listeners: dict[int, socket.socket] = {}
         self._agent_ports = agent_ports
         self._forget = forget
+        self._starter = starter
         self._main: Watch | None = None
         self._own_listeners: dict[int, listening.Held] = {}
         self._stopping = asyncio.Lock()
@@ -79,6 +94,24 @@ class ProcessSandbox:
 
     async def wait(self) -> Exit:
         return await asyncio.shield(self._end)
+
+    async def execute(self, spec: CommandSpec) -> Command:
+        if self._end.done() or self._gone or not self._main or not self.spec:
+            raise SandboxFailed("the session has ended")
+        outside = Outside.of(self.spec)
+        # The mark, by which it is found and ended with the session, is in that environment.
+        session = surroundings.environment_of(self._main.process.pid)
+        given = {name: outside.path_list(value) for name, value in spec.environment.items()}
+        birth = Birth(
+            command=tuple(outside.path(word) for word in spec.command),
+            environment=surroundings.environment_for(
+                msgspec.structs.replace(spec, environment=given), session
+            ),
+            workdir=outside.path(spec.workdir or self.spec.workdir),
+            terminal=spec.terminal,
+            limits=rlimits.wanted(self.spec.limits, memory=True, processes=False),
+        )
+        return await self._starter.start(birth)
 
     def usage(self) -> Usage:
         return Usage(None, None)

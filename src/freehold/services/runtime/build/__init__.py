@@ -1,6 +1,7 @@
-"""Builds: a code bundle becomes directories that sandboxes start from."""
+"""Builds: a code bundle or an image becomes directories that sandboxes start from."""
 
 from freehold.services.runtime.build.builder import Builder
+from freehold.services.runtime.build.images import ImageBuilder
 from freehold.services.runtime.build.index import PackageIndex, operator_index
 from freehold.services.runtime.build.model import (
     BuildFailed,
@@ -15,6 +16,7 @@ __all__ = [
     "BuildRequest",
     "BuildResult",
     "Builder",
+    "ImageBuilder",
     "PackageIndex",
     "operator_index",
 ]

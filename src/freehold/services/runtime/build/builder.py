@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 
 from freehold.kernel.errors import NotFound
+from freehold.kernel.threads import in_thread
 from freehold.ports.blobs import Blobs
 from freehold.ports.egress import Egress
 from freehold.ports.interpreters import Interpreter
@@ -22,7 +23,6 @@ from freehold.services.runtime.build.model import (
     BuildResult,
 )
 from freehold.services.runtime.build.requirements import read_requirements
-from freehold.services.runtime.build.threads import finished_in_thread
 from freehold.services.runtime.build.tree import BuildTree, TooLarge, seal
 from freehold.services.runtime.build.unpack import unpack
 
@@ -99,7 +99,7 @@ class Builder:
             if not code.exists():
                 log.note("unpacking the bundle")
                 unpacked = staged / "code"
-                await finished_in_thread(unpack, archive, unpacked, self._limits)
+                await in_thread(unpack, archive, unpacked, self._limits)
                 if is_python(interpreter) and any(unpacked.rglob("*.py")):
                     await compile_code(
                         unpacked,
@@ -111,7 +111,7 @@ class Builder:
                         limits=self._limits,
                         log=log,
                     )
-                await finished_in_thread(self._publish_code, unpacked, code)
+                await in_thread(self._publish_code, unpacked, code)
         return code
 
     def _publish_code(self, unpacked: Path, code: Path) -> None:
@@ -139,7 +139,7 @@ class Builder:
                         raise BuildFailed(
                             f"the bundle is larger than {self._limits.zip_bytes_max >> 20} MiB"
                         )
-                    await finished_in_thread(_take, batch, digest.update, file.write)
+                    await in_thread(_take, batch, digest.update, file.write)
         except NotFound as error:
             raise BuildFailed(
                 f"there is no {request.key!r} in the bucket {request.bucket!r}"
@@ -173,13 +173,13 @@ class Builder:
     async def _staging(self) -> AsyncIterator[Path]:
         async with self._alone("sweep"):
             if not self._swept:
-                await finished_in_thread(self._tree.sweep)
+                await in_thread(self._tree.sweep)
                 self._swept = True
-        staged = await finished_in_thread(self._tree.stage)
+        staged = await in_thread(self._tree.stage)
         try:
             yield staged.path
         finally:
-            await finished_in_thread(self._tree.unstage, staged)
+            await in_thread(self._tree.unstage, staged)
 
     @contextlib.asynccontextmanager
     async def _alone(self, name: str) -> AsyncIterator[None]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from freehold.kernel.threads import in_thread
 from freehold.ports.egress import Egress
 from freehold.ports.interpreters import Interpreter
 from freehold.ports.sandbox import Mount, SandboxDriver
@@ -18,7 +19,6 @@ from freehold.services.runtime.build.index import PackageIndex
 from freehold.services.runtime.build.log import BuildLog
 from freehold.services.runtime.build.model import BuildFailed, BuildLimits
 from freehold.services.runtime.build.requirements import Requirements
-from freehold.services.runtime.build.threads import finished_in_thread
 from freehold.services.runtime.build.tree import BuildTree, Resolved, TooLarge, seal
 
 _HERE = "/opt/freehold-build"
@@ -92,7 +92,7 @@ class LayerBuilder:
             directory.mkdir()
         _write_lines(given / "requirements.txt", requirements.requirements)
         _write_lines(given / "constraints.txt", requirements.constraints)
-        prepared = await finished_in_thread(tools.prepare_tools, self._tree, staged / "tools")
+        prepared = await in_thread(tools.prepare_tools, self._tree, staged / "tools")
         log.note(f"installing {requirements.source} for {interpreter.name} {interpreter.version}")
         started = time.monotonic()
         end = await sandboxed.run(
@@ -121,7 +121,7 @@ class LayerBuilder:
         if end.code != 0:
             raise BuildFailed(f"{requirements.source} could not be installed: {end.reason}")
         log.note(f"installed in {time.monotonic() - started:.1f} s")
-        return await finished_in_thread(self._publish, tenant, key, interpreter, work / "target")
+        return await in_thread(self._publish, tenant, key, interpreter, work / "target")
 
     def _publish(self, tenant: str, key: str, interpreter: Interpreter, target: Path) -> Path:
         if target.is_symlink() or not target.is_dir():

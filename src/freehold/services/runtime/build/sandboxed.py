@@ -13,7 +13,7 @@ from freehold.ports.egress import Destination, Egress
 from freehold.ports.sandbox import Exit, Limits, Mount, Sandbox, SandboxDriver, SandboxSpec
 from freehold.services.runtime.build.log import BuildLog
 from freehold.services.runtime.build.model import BuildFailed
-from freehold.services.runtime.build.tree import measure
+from freehold.services.runtime.build.tree import TooLarge, measure
 
 _PROXY_PORT = 3128
 _MEASURE_SECONDS = 2.0
@@ -89,7 +89,10 @@ async def _outgrown(task: Task) -> str:
     """
     while True:
         await asyncio.sleep(_MEASURE_SECONDS)
-        bytes_total, entries = await asyncio.to_thread(measure, task.work)
+        try:
+            bytes_total, entries = await asyncio.to_thread(measure, task.work)
+        except TooLarge:
+            return "the build made directories that are too deep"
         if bytes_total > task.bytes_max:
             return f"the build wrote more than {task.bytes_max >> 20} MiB"
         if entries > task.entries_max:

@@ -17,8 +17,8 @@ import logging
 import os
 import re
 import secrets
-import shutil
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +26,8 @@ import msgspec
 
 log = logging.getLogger("freehold.builds")
 
+_DEPTH_MAX, _PATH_BYTES_MAX = 256, 3000
+"""Far below where a walk that calls itself ends, and where the kernel takes no path."""
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,200}")
 
 
@@ -142,7 +144,7 @@ def seal(tree: Path, *, bytes_max: int, entries_max: int) -> str:
     real = os.path.realpath(tree)
     directories: list[Path] = []
     tree.chmod(0o755)
-    for directory, names, files in os.walk(tree):
+    for directory, names, files in _walk(tree):
         names.sort()
         for name in sorted([*names, *files]):
             path = Path(directory, name)
@@ -185,10 +187,19 @@ def _sealed(path: Path, found: os.stat_result, root: str) -> bytes | None:
     return None
 
 
-def measure(tree: Path) -> tuple[int, int]:
-    """Bytes on disk and entries of a tree that something may be writing to."""
-    bytes_total = entries = 0
+def _walk(tree: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Raises TooLarge for what is too deep."""
+    top = str(tree).count("/")
     for directory, names, files in os.walk(tree):
+        if directory.count("/") - top > _DEPTH_MAX or len(os.fsencode(directory)) > _PATH_BYTES_MAX:
+            raise TooLarge
+        yield directory, names, files
+
+
+def measure(tree: Path) -> tuple[int, int]:
+    """Bytes on disk and entries of a tree that something may be writing to. Raises TooLarge."""
+    bytes_total = entries = 0
+    for directory, names, files in _walk(tree):
         for name in (*names, *files):
             with contextlib.suppress(FileNotFoundError):
                 bytes_total += Path(directory, name).lstat().st_blocks * 512
@@ -197,14 +208,22 @@ def measure(tree: Path) -> tuple[int, int]:
 
 
 def remove(tree: Path) -> None:
-    """A tree whose directories may be read-only."""
+    """A tree whose directories may be read-only, and deeper than any path is long: each is brought
+    up to the top before it is looked into."""
     if not tree.exists():
         return
-    for directory, names, _ in os.walk(tree):
-        for path in (directory, *(os.path.join(directory, name) for name in names)):  # noqa: PTH118
-            if not Path(path).is_symlink():
-                Path(path).chmod(0o755)
-    shutil.rmtree(tree)
+    tree.chmod(0o755)
+    directories = [tree]
+    for directory in directories:  # which grows
+        for path in list(directory.iterdir()):
+            if path.is_symlink() or not path.is_dir():
+                path.unlink()
+                continue
+            path.chmod(0o755)
+            raised = path if directory == tree else tree / f".{secrets.token_hex(8)}"
+            directories.append(path.rename(raised))
+    for directory in reversed(directories):
+        directory.rmdir()
 
 
 def _lock_of(staged: Path) -> Path:

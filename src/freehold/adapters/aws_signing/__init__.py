@@ -1,0 +1,1 @@
+"""Requests to AWS, signed with keys that the operator gave to roles."""

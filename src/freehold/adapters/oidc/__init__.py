@@ -1,0 +1,1 @@
+"""Verifying tokens that OpenID providers signed: `ports.tokens.TokenVerifier`."""

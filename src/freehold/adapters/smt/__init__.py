@@ -1,0 +1,1 @@
+"""Proofs about Cedar policies, by SMT."""

@@ -1,0 +1,1 @@
+"""APIs and functions behind gateways: documents into tools, calls into requests."""

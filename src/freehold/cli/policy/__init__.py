@@ -1,0 +1,1 @@
+"""`freehold policy`: rules outside the agent, proven before they apply."""

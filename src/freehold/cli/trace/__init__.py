@@ -1,0 +1,1 @@
+"""`freehold trace`: what agents did, step by step, and why."""

@@ -1,0 +1,20 @@
+"""The group of `freehold trace`."""
+
+import click
+
+from freehold.cli.trace.explain import explain
+from freehold.cli.trace.listing import list_traces, watch
+from freehold.cli.trace.show import show
+from freehold.cli.trace.sums import costs, series, sessions
+
+
+@click.group()
+def trace() -> None:
+    """See what agents did, step by step, and why.
+
+    TRACE is a trace's id, the beginning of one, or `latest`.
+    """
+
+
+for _command in (list_traces, show, watch, explain, sessions, costs, series):
+    trace.add_command(_command)

@@ -1,0 +1,1 @@
+"""CloudWatch Logs' protocol: AWS JSON 1.1."""

@@ -1,0 +1,1 @@
+"""The Model Context Protocol, as gateways speak it to their clients."""

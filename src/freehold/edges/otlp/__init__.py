@@ -1,0 +1,1 @@
+"""Telemetry from anywhere: OpenTelemetry's HTTP wire at the platform's own door."""

@@ -1,0 +1,1 @@
+"""Calls through a gateway that are no MCP: HTTP targets, agents, models."""

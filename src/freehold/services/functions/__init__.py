@@ -1,0 +1,1 @@
+"""Functions of this platform, and the way to those of AWS's. See README.md."""

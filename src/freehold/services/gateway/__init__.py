@@ -1,0 +1,1 @@
+"""Gateways: many tools behind one governed endpoint."""

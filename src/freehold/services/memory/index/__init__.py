@@ -1,0 +1,1 @@
+"""Texts in namespaces, found by their words and their meaning."""

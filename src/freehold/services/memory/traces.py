@@ -1,0 +1,39 @@
+"""What a span says of an operation on a memory: which records, never what is in them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from freehold.kernel import tracing
+from freehold.ports.content_capture import CONTENT_BYTES_MAX
+
+SEARCH, CREATE, UPDATE, DELETE = (
+    "search_memory", "create_memory", "update_memory", "delete_memory",
+)  # fmt: skip
+
+
+def told(
+    operation: str,
+    memory_id: str,
+    *,
+    record_ids: Sequence[str],
+    namespace: str = "",
+    scores: Sequence[float | None] = (),
+    query: str = "",
+    **more: Any,
+) -> None:
+    """`query` is kept only where texts are captured."""
+    if tracing.current() is None:
+        return
+    attributes: dict[str, Any] = {
+        "gen_ai.operation.name": operation,
+        "freehold.memory.id": memory_id,
+        "freehold.memory.record_ids": list(record_ids),
+    }
+    if namespace:
+        attributes["freehold.memory.namespace"] = namespace
+    if scores:
+        attributes["freehold.memory.scores"] = list(scores)
+    if query and tracing.captures():
+        attributes["freehold.memory.query"] = query[:CONTENT_BYTES_MAX]
+    attributes |= {f"freehold.memory.{name}": value for name, value in more.items()}
+    tracing.describe(f"{operation} {memory_id}", attributes)

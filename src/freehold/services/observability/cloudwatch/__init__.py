@@ -1,0 +1,1 @@
+"""CloudWatch Logs' shape over spans and log records, as AgentCore's clients read them."""

@@ -1,0 +1,1 @@
+"""Tenants, the people in them, their sign-in and their temporary credentials."""

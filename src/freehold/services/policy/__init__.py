@@ -1,0 +1,1 @@
+"""Policies of gateways: kept, proven, enforced, recorded."""

@@ -1,0 +1,1 @@
+"""MCP servers that speak over standard input and output."""

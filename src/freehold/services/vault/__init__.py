@@ -1,0 +1,1 @@
+"""Credential providers, their secrets, and the keys around them."""
