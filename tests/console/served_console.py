@@ -23,7 +23,7 @@ from console_doubles import (
     PlatformDouble,
     SignInDouble,
 )
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, async_playwright, expect
 from starlette.types import Receive, Scope, Send
 
 from freehold.edges.pipeline import Pipeline
@@ -172,6 +172,7 @@ async def chromium() -> AsyncIterator[Browser]:
         if os.environ.get("CI"):
             pytest.fail(why)
         pytest.skip(why)
+    expect.set_options(timeout=60_000)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
             executable_path=path,

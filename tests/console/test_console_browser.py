@@ -46,7 +46,7 @@ ALL = pytest.mark.parametrize(
 @pytest.fixture
 async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
     made = await browser.new_context()
-    made.set_default_timeout(10_000)
+    made.set_default_timeout(60_000)
     yield made
     await made.close()
 

@@ -45,7 +45,7 @@ def place(open_directory: Path) -> Iterator[Place]:
 @pytest.fixture
 async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
     made = await browser.new_context()
-    made.set_default_timeout(20_000)
+    made.set_default_timeout(60_000)
     yield made
     await made.close()
 

@@ -19,7 +19,7 @@ async def page(browser: Browser, console: ServedConsole) -> AsyncIterator[Page]:
     """Of a person who is signed in. The browser must find nothing wrong."""
     fill(console.platform)
     context = await browser.new_context(viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(60_000)
     made = await context.new_page()
     complaints: list[str] = []
     made.on("console", lambda message: complaints.append(message.text))

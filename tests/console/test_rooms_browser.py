@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 async def page(browser: Browser, console: ServedConsole) -> AsyncIterator[Page]:
     context = await browser.new_context()
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(60_000)
     page = await context.new_page()
     await sign_in(page, console)
     yield page

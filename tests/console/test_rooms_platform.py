@@ -13,7 +13,7 @@ from gateway_ground import Gateway
 from gateway_upstreams import Loop, McpUpstream, Tool
 from running import RunningPlatform, refusal, until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 REFUND = Tool(
     "refund",
@@ -48,7 +48,7 @@ def gateway(platform: RunningPlatform, upstream: McpUpstream) -> Iterator[Gatewa
 @pytest.fixture
 async def page(browser: Browser, platform: RunningPlatform) -> AsyncIterator[Page]:
     context = await browser.new_context(base_url=platform.endpoint)
-    context.set_default_timeout(40_000)
+    context.set_default_timeout(60_000)
     page = await context.new_page()
     name, password = (platform.state / "admin-password").read_text().split()
     await sign_in(page, name, password)
@@ -207,7 +207,7 @@ async def test_an_auditor_sees_all_rooms_and_changes_nothing(
     body = {"name": name, "roles": ["auditor"]}
     password = platform.own("/people", method="POST", body=body)["password"]
     context = await browser.new_context(base_url=platform.endpoint)
-    context.set_default_timeout(40_000)
+    context.set_default_timeout(60_000)
     page = await context.new_page()
     await sign_in(page, name, password)
     for room in ("gateways", "policies", "decisions", "memory", "identities", "identities/vault",

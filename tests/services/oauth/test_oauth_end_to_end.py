@@ -388,12 +388,13 @@ def test_a_person_consents_with_a_real_browser_across_two_sites(
     question = ask(end, "ada")
 
     async def visit() -> None:
+        expect.set_options(timeout=60_000)
         async with async_playwright() as playwright:
             browser = await playwright.chromium.launch(
                 executable_path=program, chromium_sandbox=os.geteuid() != 0, args=QUIET
             )
             page = await browser.new_page()
-            page.set_default_timeout(20_000)
+            page.set_default_timeout(60_000)
             await page.goto(question.url)
             await page.get_by_label("Name").fill("ada")
             await page.get_by_label("Password").fill(people["ada"])

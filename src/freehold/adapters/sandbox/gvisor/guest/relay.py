@@ -47,13 +47,14 @@ class _Relay:
         self._ended: asyncio.Future[int] | None = None
         self._waiting: set[asyncio.Task[None]] = set()
         self._joined: set[asyncio.Task[None] | None] = set()
+        self._calls = 0
 
     async def run(self, doorways: list[socket.socket]) -> int:
         loop = asyncio.get_running_loop()
         self._ended = loop.create_future()
         loop.add_signal_handler(signal.SIGCHLD, self._reap)
         loop.add_signal_handler(signal.SIGTERM, self._hand_on, signal.SIGTERM)
-        loop.add_signal_handler(signal.SIGUSR1, self._wait_for_work)
+        loop.add_signal_handler(signal.SIGUSR1, self._called)
         self._wait_for_work()
         servers = [await asyncio.start_server(self._knock, sock=doorway) for doorway in doorways]
         self._reap()
@@ -81,6 +82,10 @@ class _Relay:
         with contextlib.suppress(ProcessLookupError):  # it has ended, and is reaped in a moment
             os.kill(self._payload, number)
 
+    def _called(self) -> None:
+        self._calls += 1
+        self._wait_for_work()
+
     def _wait_for_work(self) -> None:
         while len(self._waiting) < _WAITING:
             task = asyncio.get_running_loop().create_task(self._work())
@@ -89,16 +94,18 @@ class _Relay:
 
     async def _work(self) -> None:
         """One connection of the tunnel, for as long as it lives."""
-        outside = None
+        outside, calls, task = None, self._calls, asyncio.current_task()
+        assert task
         try:
             path = os.path.join(self._folder, "tunnel.sock")
             outside = await asyncio.open_unix_connection(path)
             port = int.from_bytes(await outside[0].readexactly(2), "big")
         except (OSError, EOFError):
             _close(outside)
-            return  # nobody is there any more; who comes next says so (SIGUSR1)
-        task = asyncio.current_task()
-        assert task
+            self._waiting.discard(task)
+            if calls != self._calls:  # who comes next (SIGUSR1) may do so before this end is seen
+                self._wait_for_work()
+            return  # nobody is there any more
         self._joined.add(task)
         self._waiting.discard(task)
         self._wait_for_work()
