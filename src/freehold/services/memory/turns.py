@@ -121,14 +121,15 @@ class Turns:
             }
             for unit in units
         ]  # fmt: skip
-        await connection.execute(
+        rows = await connection.execute(
             "INSERT INTO memory_turns (tenant, memory_id, namespace, at, id, metadata, expires_at)"
             " SELECT %s, %s, g.* FROM jsonb_to_recordset(%s::jsonb) AS g(namespace text,"
             " at timestamptz, id text, metadata jsonb, expires_at timestamptz)"
-            " ON CONFLICT DO NOTHING",
+            " ON CONFLICT DO NOTHING RETURNING id",
             (memory.tenant, memory.id, msgspec.json.encode(given).decode()),
         )
-        await self._index.put(connection, memory, units)
+        new = {id for (id,) in await rows.fetchall()}
+        await self._index.put(connection, memory, [unit for unit in units if unit.id in new])
 
     async def _remove(
         self, connection: Connection, tenant: str, memory_id: str, ids: Sequence[str]

@@ -1,5 +1,6 @@
 """Texts are found by their words, their meaning and what stands beside them."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -45,6 +46,23 @@ async def test_what_a_transaction_did_not_commit_is_not_found(
             raise RuntimeError
     assert await ids(index, memory, "tea") == []
     assert (await index.status(tenant, memory.id)).units == 0
+
+
+async def test_a_text_that_is_put_again_during_a_search_is_found(
+    index_database: PostgresDatabase, tenant: str
+) -> None:
+    memory, embedder = memory_of(tenant), WordVectors()
+    index = MemoryIndex(index_database, embedder, query_seconds_max=60)
+    await put(index_database, index, memory, unit("r1", "Anna likes tea"))
+    async with filling(index_database, embedder):
+        await until(lambda: _embedded(index, memory.tenant))
+    made = len(embedder.asked)
+    embedder.allowed.clear()
+    searching = asyncio.ensure_future(ids(index, memory, "tea"))
+    await until(lambda: len(embedder.asked) > made)
+    await put(index_database, index, memory, unit("r1", "Anna likes tea"))
+    embedder.allowed.set()
+    assert await searching == ["r1"]
 
 
 async def test_another_text_in_place_of_one_is_found_instead(

@@ -45,6 +45,8 @@ _INLINE_POSTINGS_MAX = 200_000
 """Scoring more than these (1 ms) goes to a thread: the event loop has others to serve."""
 _QUERIES_KEPT = 512
 _SPEAKERS_MAX = 200
+_TRIES_MAX = 3
+"""A text that is put again is another unit, and one that was found may be gone a moment later."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -120,9 +122,8 @@ class MemoryIndex:
         async with self._database.connection() as connection:
             now = datetime.now(UTC)
             # What words are looked up does not depend on who speaks there.
-            places, read = await store.read(
-                connection, memory, where, queries.understand(query, now=now).terms
-            )
+            terms = queries.understand(query, now=now).terms
+            places, read = await store.read(connection, memory, where, terms)
             if not places or limit < 1:
                 return Answer(())
             speakers = _speakers(places, where.asker)
@@ -144,9 +145,14 @@ class MemoryIndex:
             without, probes = str(error), []
         if not spaces:
             without = "no text of these namespaces has been embedded yet"
-        search = _Search(places, where, asked, limit=limit, read=read, probes=probes)
         async with self._database.connection() as connection:
-            return Answer(await search.hits(connection), without)
+            for _ in range(_TRIES_MAX):
+                search = _Search(places, where, asked, limit=limit, read=read, probes=probes)
+                hits = await search.hits(connection)
+                if not search.outdated:
+                    break
+                places, read = await store.read(connection, memory, where, terms)
+        return Answer(hits, without)
 
     async def status(self, tenant: str, memory_id: str) -> IndexStatus:
         async with self._database.connection() as connection:
@@ -216,8 +222,10 @@ class _Search:
         self._read, self._probes = read, probes
         self._few = read.statistics.units <= nearest.ALL_MAX
         self._seeds = max(_SEEDS if self._few else _SEEDS_OF_MANY, limit)
+        self.outdated = False
 
     async def hits(self, connection: Connection) -> list[Hit]:
+        """`outdated` then says whether some of what was read has gone meanwhile."""
         # The server looks for meaning while words are weighed here.
         cosines, by_words = await asyncio.gather(self._nearest(connection), self._by_words(None))
         seeds = {*by_words, *cosines.best(self._seeds)}
@@ -231,6 +239,8 @@ class _Search:
         best = Candidates.of(around).best(
             self._query, self._read, Cosines.of([cosines, *more]), self._limit
         )
+        missing = seeds - set(around.seeds.tolist())  # not meant, as a rule
+        self.outdated = bool(missing) and await store.some_gone(connection, sorted(missing))
         return [Hit(id=id, score=score) for id, score in best]
 
     async def _by_words(self, among: Sequence[int] | None) -> list[int]:

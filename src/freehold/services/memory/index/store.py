@@ -304,6 +304,15 @@ _AROUND = (
 )
 
 
+async def some_gone(connection: Connection, numbers: Sequence[int]) -> bool:
+    rows = await connection.execute(
+        "SELECT count(*) FROM memory_index_units WHERE no = ANY(%s::bigint[])", (array(numbers),)
+    )
+    found = await rows.fetchone()
+    assert found is not None, "a count is always there"
+    return bool(found[0] < len(numbers))
+
+
 async def meant(connection: Connection, places: Sequence[int], where: Where) -> list[int]:
     """Every unit of these namespaces that is meant."""
     clause, parameters = condition(where)
