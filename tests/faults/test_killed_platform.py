@@ -57,7 +57,7 @@ def test_after_the_death_of_everything_sessions_are_found_and_go_on(
     _end_sandbox_of(platform, before[sessions[0]]["sandboxId"])
     began = time.monotonic()
     platform.restart()
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 90
     again = Agent(platform, agent.id, agent.arn)
     tags = again.control.list_tags_for_resource(resourceArn=agent.arn)["tags"]
     assert tags == {"kept": "yes"}
