@@ -140,6 +140,14 @@ def test_one_span_is_shown_with_all_that_is_known(run: Run, traces: Answering) -
         assert words in done.stdout
 
 
+def test_spans_are_named_by_the_beginnings_of_their_ids(run: Run, traces: Answering) -> None:
+    [*_, chat, _, _, _] = run("trace", "show", TRACE, "--ids").stdout.splitlines()
+    assert chat.startswith("bbbbbbbb  ├─ chat ")
+    traces.answer("GET", f"{OWN}/traces/{TRACE}/spans/{'b' * 16}", SPANS[1])
+    assert "gpt-4o" in run("trace", "show", TRACE, "bbbb").stdout
+    assert "begins with 0000" in run("trace", "explain", TRACE, "0000").stderr
+
+
 def _explanation() -> dict[str, Any]:
     def step(kind: str, sure: str, **more: Any) -> dict[str, Any]:
         return {
@@ -193,7 +201,8 @@ def test_what_is_watched_is_told_line_by_line(run: Run, answering: Answering) ->
     answering.answer("GET", f"{OWN}/traces/live", body=body)
     done = run("trace", "watch", "--json")
     assert [json.loads(each)["traceId"] for each in done.stdout.splitlines()] == [TRACE, OTHER]
-    assert "error" in run("trace", "watch", "--tool", "refund").stdout
+    done = run("trace", "watch", "--tool", "refund")
+    assert "error" in done.stdout and "The platform ended it" in done.output
     assert queries(answering, "/traces/live")[1] == {"tool": ["refund"]}
 
 

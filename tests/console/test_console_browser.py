@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from console_answers import AGENT, SESSION, TRACE, fill, span_id
 from console_doubles import PASSWORD
+from console_fork_answers import FORK, FORKING, INNER, MODEL_STEP, fill_forks
 from contrasts import CONTRASTS
 from playwright.async_api import Browser, BrowserContext, Page, expect
 from served_console import ServedConsole
@@ -34,6 +35,10 @@ ROOMS = {
     "why": f"/console/traces/{TRACE}/spans/{span_id(6)}/why",
     "sessions": "/console/sessions",
     "session": f"/console/sessions/{SESSION}?trace={TRACE}&step={span_id(6)}",
+    "forks": "/console/forks",
+    "fork": f"/console/forks/{FORK}",
+    "forking": FORKING,
+    "no-forking": FORKING.replace(MODEL_STEP, INNER),
 }
 
 
@@ -235,6 +240,7 @@ async def test_every_text_has_a_contrast_of_at_least_4_5(
     console: ServedConsole, browser: Browser, scheme: Any, pages: dict[str, str]
 ) -> None:
     fill(console.platform)
+    fill_forks(console.platform)
     context = await browser.new_context(color_scheme=scheme)
     page = await context.new_page()
     seen = 0
@@ -263,6 +269,7 @@ async def test_no_page_is_wider_than_the_screen(
     console: ServedConsole, browser: Browser, width: int, pages: dict[str, str]
 ) -> None:
     fill(console.platform)
+    fill_forks(console.platform)
     context = await browser.new_context(viewport={"width": width, "height": 740})
     page = await context.new_page()
     console.consents.change(agent="a" * 48, provider="p" * 128, account_host="h" * 60 + ".example")
@@ -285,6 +292,7 @@ async def test_pages_have_landmarks_one_heading_and_names_for_all_controls(
     console: ServedConsole, page: Page, pages: dict[str, str]
 ) -> None:
     fill(console.platform)
+    fill_forks(console.platform)
     await sign_in(page, console)
     for name in pages:
         await open_page(page, console, name)

@@ -308,3 +308,25 @@ async def test_every_page_is_asked_for_by_its_name_and_needs_a_sign_in(
     assert console.platform.asked == [], "nothing is read before"
     console.sign_in.sessions.clear()
     assert (await visitor.get(path)).status == 303
+
+
+async def test_a_session_whose_id_holds_slashes_has_its_page(
+    console: ServedConsole, visitor: Client
+) -> None:
+    id = "trips/lisbon?#/1"
+    answers = console.platform.answers
+    line = {**answers["GET /freehold/v1/traced-sessions"]["sessions"][0], "sessionId": id}
+    answers["GET /freehold/v1/traced-sessions"] = {"sessions": [line]}
+    answers["GET /freehold/v1/traces"] = {"traces": [trace_line(), trace_line(1), trace_line(2)]}
+    listed = await visitor.get("/console/sessions")
+    assert 'href="/console/sessions/trips%2Flisbon%3F%23%2F1"' in listed.text
+    page = await visitor.get(f"/console/sessions/trips%2Flisbon%3F%23%2F1?trace={TRACE}")
+    assert page.status == 200 and id in page.text
+    assert 'href="/console/sessions/trips%2Flisbon%3F%23%2F1?trace=' in page.text
+    assert asked(console, "/freehold/v1/traced-sessions")["sessionId"] == id
+    twin = f"/console/sessions/trips%2Flisbon%3F%23%2F1.json?trace={TRACE}"
+    times = [turn["trace"]["startedAt"] for turn in page_of(await visitor.get(twin))["turns"]]
+    assert times == sorted(times), "from the first to the last"
+    answers["GET /freehold/v1/traced-sessions"] = {"sessions": []}
+    assert (await visitor.get("/console/sessions/trips%2Flisbon")).status == 404
+    assert (await visitor.get("/console/sessions/trips/lisbon")).status == 404

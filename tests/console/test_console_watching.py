@@ -3,10 +3,10 @@
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import pytest
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Page, expect
 from playwright.async_api import TimeoutError as BrowserTimeout
 
 from freehold.testing.scripted_model import MODEL_NAME
@@ -64,23 +64,8 @@ def agent(platform: RunningPlatform) -> Iterator[Agent]:
 
 
 @pytest.fixture
-async def page(browser: Browser, platform: RunningPlatform) -> AsyncIterator[Page]:
-    """Of the local admin, signed in. The browser must find nothing wrong."""
-    name, password = (platform.state / "admin-password").read_text().split()
-    context = await browser.new_context(viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(60_000)
-    made = await context.new_page()
-    complaints: list[str] = []
-    made.on("console", lambda message: complaints.append(message.text))
-    made.on("pageerror", lambda error: complaints.append(str(error)))
-    await made.goto(platform.endpoint + "/console/sign-in")
-    await made.get_by_label("Name").fill(name)
-    await made.get_by_label("Password").fill(password)
-    await made.keyboard.press("Enter")
-    await expect(made.get_by_role("heading", level=1)).to_have_text("Overview")
-    yield made
-    await context.close()
-    assert complaints == []
+def page(admin_page: Page) -> Page:
+    return admin_page
 
 
 async def test_an_agent_is_tried_and_its_trace_says_what_it_did(

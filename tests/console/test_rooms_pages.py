@@ -424,6 +424,12 @@ async def test_a_key_is_made_and_its_secret_is_on_one_page_alone(
     assert "the-secret-of-a-key" not in (await visitor.get("/console/keys")).text
 
 
+async def test_a_key_may_have_a_role_that_no_person_has(visitor: Client) -> None:
+    for page, offered in (("/console/keys", True), ("/console/keys/people", False)):
+        text = (await visitor.get(page)).text
+        assert ("role.ingester" in text, "role.auditor" in text) == (offered, True)
+
+
 async def test_a_key_without_a_role_is_not_made(console: ServedConsole, visitor: Client) -> None:
     await visitor.get("/console/keys")
     answer = await visitor.post("/console/keys", {"description": "ci"})

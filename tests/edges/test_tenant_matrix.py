@@ -35,6 +35,7 @@ from tenant_tables import (
     NAMES,
     PATHS,
     THINGS,
+    forks,
     functions,
     gateways,
     identity,
@@ -89,6 +90,7 @@ def theirs(platform: RunningPlatform, stranger: RunningPlatform, agent: Agent) -
         **runtimes.made(platform, agent), **people.made(platform, name),
         **identity.made(platform, stranger, name), **memories.made(platform, name),
         **policies.engine(platform, name), **traces.made(platform, name),
+        **forks.made(platform, agent),
     }  # fmt: skip
     functions.make(platform, name)
     values |= gateways.made(platform, name, engine_arn=values["engine_arn"])

@@ -58,6 +58,28 @@ def test_facts_preferences_and_a_summary_are_learned_from_what_was_said(
     assert sources == [(event,)]
 
 
+def test_what_learning_took_is_in_the_tenants_own_traces(learning: FaultyPlatform) -> None:
+    talks = Talks(learning, SEMANTIC)
+    talks.say("the parrot is Polly")
+    talks.learn()
+    found: list[Any] = []
+
+    def kept() -> bool:
+        asked = f"freehold.memory.id={talks.id}"
+        page = learning.own("/traces", name="memory_extraction", tag=asked)
+        found[:] = page["traces"]
+        return bool(found)
+
+    until(kept, seconds_max=60)
+    trace = only(found)
+    assert (trace["status"], trace["agentId"]) == ("ok", "")
+    assert trace["modelCalls"] > 0
+    assert trace["inputTokens"] == trace["outputTokens"] == trace["modelCalls"]
+    whole = json.dumps(learning.own(f"/traces/{trace['traceId']}", raw="true", content="true"))
+    assert talks.strategies["facts"] in whole
+    assert "parrot" not in whole
+
+
 def test_a_later_word_takes_the_place_of_an_earlier_one(learning: FaultyPlatform) -> None:
     talks = Talks(learning, SEMANTIC)
     talks.say("the city is Rome")

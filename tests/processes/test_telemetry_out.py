@@ -108,6 +108,7 @@ def test_an_invocation_is_sent_on_counted_and_found(
     assert 'freehold_session_starts_total{outcome="ok"} 1' in text
     assert 'freehold_forwarding_items_total{signal="traces",outcome="sent"}' in text
     assert "freehold_sessions{" in text
+    assert 'freehold_telemetry_queue_items{signal="traces"}' in text
     assert outward.account not in text
     assert agent.id not in text
     with pytest.raises(urllib.error.HTTPError, match="401"):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -244,6 +245,31 @@ def _read_until_cut_off(events: Iterator[object]) -> None:
             pass
     except Exception:  # noqa: BLE001 - in whatever way
         pass
+
+
+@pytest.mark.slow
+def test_who_follows_something_holds_nobody_up_and_is_told_the_end(
+    start_again: StartAgain,
+) -> None:
+    """Each answer ends as a whole one does: no client takes it for a broken connection."""
+    agent = start_again(600)
+    session = new_session()
+    agent.invoke({"do": "whoami"}, session)
+    platform = agent.platform
+    log = f"/runtimes/{agent.id}/logs"
+    with (
+        platform.following("/traces/live") as traces,
+        platform.following("/audit/follow") as audit,
+        platform.following(log, follow="true", sessionId=session) as lines,
+        platform.following(log, follow="true") as all_lines,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        assert next(lines) and next(all_lines)
+        reading = [pool.submit(list, each) for each in (traces, audit, lines, all_lines)]
+        _send(agent, signal.SIGTERM)
+        for each in reading:
+            each.result(60)
+    _ended(agent)
 
 
 def test_a_second_ctrl_c_does_not_wait(start_again: StartAgain) -> None:

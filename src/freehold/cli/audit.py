@@ -88,6 +88,7 @@ def list_lines(
                     output.line(line)
                 else:
                     output.say("  ".join(_row(line)))
+        output.note("The platform ended it: it is stopping, or starting anew.")
         return
     found = platform.own.pages("audit", items="lines", limit=limit + 1, **query)
     more, found = len(found) > limit, found[:limit]

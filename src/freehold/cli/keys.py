@@ -9,6 +9,7 @@ from freehold.cli.failure import CliError
 from freehold.cli.options import platform_options
 from freehold.cli.output import when
 from freehold.cli.platform import Platform
+from freehold.kernel.roles import ROLES
 
 
 @click.group()
@@ -22,7 +23,7 @@ def keys() -> None:
     "--role",
     "roles",
     multiple=True,
-    type=click.Choice(("admin", "developer", "operator", "invoker", "auditor")),
+    type=click.Choice(ROLES),
     help="What the key may do: admin when not given. Repeat it for more than one.",
 )
 @platform_options

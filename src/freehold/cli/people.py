@@ -9,8 +9,7 @@ from freehold.cli.failure import CliError
 from freehold.cli.options import platform_options
 from freehold.cli.output import when
 from freehold.cli.platform import Platform
-
-ROLES = ("admin", "developer", "operator", "invoker", "auditor")
+from freehold.kernel.roles import PERSON_ROLES
 
 
 @click.group()
@@ -46,7 +45,7 @@ def list_people(platform: Platform) -> None:
 @people.command("add")
 @click.argument("name")
 @click.option(
-    "--role", "roles", multiple=True, required=True, type=click.Choice(ROLES),
+    "--role", "roles", multiple=True, required=True, type=click.Choice(PERSON_ROLES),
     help="What they may do here. May be repeated.",
 )  # fmt: skip
 @click.option("--email", help="By which the provider's sign-in is known to be theirs.")
@@ -68,7 +67,7 @@ def add_person(platform: Platform, name: str, roles: tuple[str, ...], email: str
 
 @people.command("roles")
 @click.argument("person")
-@click.argument("roles", nargs=-1, type=click.Choice(ROLES))
+@click.argument("roles", nargs=-1, type=click.Choice(PERSON_ROLES))
 @platform_options
 def set_roles(platform: Platform, person: str, roles: tuple[str, ...]) -> None:
     """Say which roles a person has in this account; none: no role any more.

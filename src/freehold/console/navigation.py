@@ -33,6 +33,7 @@ ITEMS = (
     Item(name="Overview", path="/console", icon="home"),
     Item(name="Agents", path="/console/agents", icon="agent", group="Run", roles=_READERS),
     Item(name="Traces", path="/console/traces", icon="traces", group="Run", roles=_READERS),
+    Item(name="Forks", path="/console/forks", icon="fork", group="Run", roles=_READERS),
     Item(name="Sessions", path="/console/sessions", icon="sessions", group="Run", roles=_READERS),
     Item(name="Gateways", path="/console/gateways", icon="gateway", group="Govern", roles=_READERS),
     Item(name="Policies", path="/console/policies", icon="policy", group="Govern", roles=_READERS),

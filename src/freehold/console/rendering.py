@@ -11,14 +11,16 @@ import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from freehold.console import cedar_text, charts, navigation, words
+from freehold.console import cedar_text, charts, navigation, spans, words
 from freehold.console.answer import Page
 from freehold.console.cookies import THEME
+from freehold.console.differences import difference
 from freehold.console.failures import Failure
 from freehold.console.filters import with_query
 from freehold.console.static_files import StaticFiles
 from freehold.console.viewer import viewer_of
 from freehold.console.visit import FORM_TOKEN, Visit
+from freehold.ports.replay import is_fork
 
 THEMES = ("auto", "light", "dark")
 
@@ -38,13 +40,14 @@ class Renderer:
             auto_reload=False,
         )
         self._templates.globals.update(
-            asset=files.path, charts=charts, tone=words.tone, with_query=with_query
-        )
+            asset=files.path, charts=charts, tone=words.tone, with_query=with_query,
+            difference=difference, is_fork=is_fork, may_fork=spans.may_fork,
+        )  # fmt: skip
         self._templates.filters.update(
             minutes_left=_minutes_left, moment=words.moment, absolute=words.absolute,
             clock=words.clock, ago=words.ago, duration=words.duration, number=words.number,
             whole=words.whole, dollars=words.dollars, size=words.size, pretty=words.pretty,
-            cedar=cedar_text.coloured,
+            cedar=cedar_text.coloured, urlencode=_quoted,
         )  # fmt: skip
 
     def html(self, page: Page, visit: Visit) -> bytes:
@@ -57,7 +60,7 @@ class Renderer:
         return self._templates.get_template(template).render(self._context(page, visit))
 
     def _context(self, page: Page, visit: Visit) -> dict[str, Any]:
-        caller, path = visit.caller, quote(visit.path, safe="/-._~:@")
+        caller, path = visit.caller, visit.path
 
         def link(changes: Mapping[str, str | int | None]) -> str:
             """This page's address with changes to its query; None takes a parameter out."""
@@ -102,6 +105,11 @@ def _hides(character: str) -> bool:
     # Format characters, but for the joiners that some scripts are written with.
     category = unicodedata.category(character)
     return category in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp") and character not in "\n\u200c\u200d"
+
+
+def _quoted(value: Any) -> str:
+    """One segment of a path, or one value of a query: Jinja's own leaves a slash as it is."""
+    return quote(str(value), safe="")
 
 
 def _minutes_left(moment: datetime) -> str:

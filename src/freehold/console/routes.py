@@ -1,6 +1,7 @@
 """Which path is whose: a small table, searched in order."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from urllib.parse import unquote
 
 import msgspec
 
@@ -19,7 +20,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def match(routes: Sequence[Route], path: str) -> tuple[dict[str, Route], dict[str, str]]:
-    """The routes of a path by method, and the values of its `{name}` segments."""
+    """The routes of a quoted path by method, and the values of its `{name}` segments."""
     for route in routes:
         params = _params(route.path, path)
         if params is not None:
@@ -34,7 +35,7 @@ def _params(pattern: str, path: str) -> dict[str, str] | None:
     params = {}
     for want, have in zip(wanted, given, strict=True):
         if want.startswith("{") and have:
-            params[want.strip("{}")] = have
+            params[want.strip("{}")] = unquote(have)
         elif want != have:
             return None
     return params

@@ -52,6 +52,15 @@ def kind_of(span: Span) -> str:
     return KINDS.get(str(_is(span).get("operation") or ""), "other")
 
 
+def may_fork(span: Span) -> bool:
+    """Whether it looks like a step that a session can be forked from. Of a tool or a model that the
+    agent tells of itself the form says which step to take in its place."""
+    kind = kind_of(span)
+    mine = span.get("origin") == "platform"
+    known = bool(span.get("agentId")) and bool(span.get("sessionId"))
+    return known and (kind in ("model", "tool") or (kind == "agent" and mine))
+
+
 def note_of(span: Span) -> str:
     """What is worth a word beside the name: a model and its tokens, a policy's answer."""
     read = _is(span)

@@ -23,7 +23,8 @@ _EMBEDDED = frozenset({"iframe", "frame", "object", "embed", "fencedframe"})
 
 @dataclass(slots=True, kw_only=True)
 class Visit:
-    """`path` is decoded and has lost its ".json". `new_form_key` is a cookie still to be set.
+    """`path` is quoted, so that a slash within a name is none between two, and has lost its
+    ".json". `new_form_key` is a cookie still to be set.
     `public_url`: where the operator says that browsers reach the platform.
 
     `caller` is known on pages that need a sign-in, and None on all others. What a page puts in
@@ -87,9 +88,8 @@ class Visit:
         """This page's own path and query, to come back to."""
         if self.path == BINDING.path:
             return HOME  # what its query held was good for once
-        text = quote(self.path, safe="/-._~")
         query = self.scope["query_string"].decode("latin-1")
-        return local_path(f"{text}?{query}" if query and self.method == "GET" else text)
+        return local_path(f"{self.path}?{query}" if query and self.method == "GET" else self.path)
 
     async def read_form(self) -> None:
         """Takes the body, and refuses a form that no page of ours made for this browser."""
@@ -147,7 +147,7 @@ def visit_of(scope: Scope, receive: Receive, public_url: str) -> Visit:
     headers = {}
     for name, value in scope["headers"]:
         headers[name.decode("latin-1")] = value.decode("latin-1")
-    path: str = scope["path"]
+    path = _quoted_path(scope)
     accepts = headers.get("accept", "")
     wants_json = "application/json" in accepts and "text/html" not in accepts
     if path.endswith(".json"):
@@ -163,6 +163,13 @@ def visit_of(scope: Scope, receive: Receive, public_url: str) -> Visit:
         cookies=_cookies(headers.get("cookie", "")),
         query=_fields(scope["query_string"].decode("latin-1")),
     )
+
+
+def _quoted_path(scope: Scope) -> str:
+    """Each segment quoted in the one way that pages do it, however the browser did."""
+    raw: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
+    segments = raw.decode("latin-1").split("/")
+    return "/".join(quote(unquote(segment), safe="-._~:@") for segment in segments)
 
 
 def local_path(text: str | None) -> str:

@@ -126,7 +126,8 @@ class CallTracing:
         session = doorway_session(call.scope)
         if session is None:
             return
-        trail.agent_id, trail.endpoint = session.runtime_id, session.endpoint
+        trail.agent_id, trail.agent_version = session.runtime_id, session.version
+        trail.endpoint = session.endpoint
         trail.session_id, trail.user = session.session_id, session.user or ""
         if self._content is not None:
             trail.content = await self._content.captures(session.tenant, session.runtime_id)

@@ -39,6 +39,9 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     answer: Any = None
     status: int = 200
     streams: bool = False
+    follows: bool = False
+    """A stream that goes on until its client leaves, where its parameter `follow` (if it has one)
+    says so. It ends by itself when the worker is to stop."""
     open: bool = False
     """Needs no authentication: says nothing of any tenant."""
 

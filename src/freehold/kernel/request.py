@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from freehold.kernel.caller import Caller
+from freehold.kernel.session import DoorwaySession
 
 
 async def _never() -> None:
@@ -20,6 +21,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     end; empty where the edge does not say.
 
     `query` is that of the URL, raw, where the edge has use for it.
+
+    `session` is the one whose doorway the request came through, whoever its caller is: at a gateway
+    that wants tokens it is the token's. None for every other, and where the edge has no use for it.
 
     `source` is the client's address, empty where it has none or the edge does not say.
 
@@ -40,6 +44,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     acts_in: str | None = None
     source: str = ""
     query: str = ""
+    session: DoorwaySession | None = None
     notices: list[str] = []
 
     @property

@@ -18,8 +18,9 @@ CALLER_STATE = "freehold.caller"
 class DoorwaySession(msgspec.Struct, frozen=True, kw_only=True):
     """The session whose loopback port a connection came through.
 
-    `endpoint` is the endpoint's name (DEFAULT, or one that pins a version); `user` is the
-    `runtimeUserId` of the invocation that began the session, where there was one.
+    `endpoint` is the endpoint's name (DEFAULT, or one that pins a version), `version` the version
+    of the runtime that runs in it; `user` is the `runtimeUserId` of the invocation that began the
+    session, where there was one.
     """
 
     tenant: str
@@ -28,6 +29,7 @@ class DoorwaySession(msgspec.Struct, frozen=True, kw_only=True):
     endpoint: str
     session_id: str
     sandbox_id: str
+    version: str = ""
     user: str | None = None
 
 

@@ -173,6 +173,18 @@ def within(span: Span, *, ends: bool = True) -> Iterator[Span]:
 
 
 @contextlib.contextmanager
+def background(
+    recorder: Recorder | None, name: str, *, tenant: str, attributes: dict[str, Any] | None = None
+) -> Iterator[Span]:
+    """The root of a trace of its own: work that no request waits for, done for that tenant."""
+    trail = Trail(recorder)
+    trail.tenant = tenant
+    root = Span(trail, name, kind=Kind.INTERNAL, parent=None, attributes=attributes)
+    with within(root):
+        yield root
+
+
+@contextlib.contextmanager
 def span(
     name: str, *, kind: Kind = Kind.INTERNAL, attributes: dict[str, Any] | None = None
 ) -> Iterator[Span]:

@@ -37,6 +37,7 @@ def source_of(session: DoorwaySession) -> Source:
         tenant=session.tenant,
         origin="agent",
         agent_id=session.runtime_id,
+        agent_version=session.version,
         endpoint=session.endpoint,
         session_id=session.session_id,
         user=session.user or "",

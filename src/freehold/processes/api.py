@@ -22,7 +22,6 @@ from freehold.adapters.postgres.resources import PostgresResources
 from freehold.adapters.web.inner import Inside
 from freehold.edges.aws.app import AwsEdge
 from freehold.edges.doorway.app import DoorwayEdge
-from freehold.edges.mcp.app import McpEdge
 from freehold.edges.native.app import NativeEdge
 from freehold.edges.pipeline import Pipeline
 from freehold.edges.s3.app import S3Edge
@@ -37,6 +36,13 @@ from freehold.processes import access, certificates
 from freehold.processes.audit import ProcessAudit
 from freehold.processes.child import Surroundings
 from freehold.processes.console import console_platform, make_console
+from freehold.processes.forks import (
+    Forks,
+    fork_operations,
+    make_forks,
+    make_replays,
+    open_forks,
+)
 from freehold.processes.functions import (
     Functions,
     function_operations,
@@ -135,10 +141,10 @@ async def api_worker(around: Surroundings, listening: socket.socket, number: int
     """Stateless: all edges, one worker. Ends at SIGTERM, after what is under way."""
     async with AsyncExitStack() as stack:
         doorway_path = around.run / f"doorway-{number}.sock"
-        server, mcp = await _put_worker_together(around, doorway_path, number, stack)
+        server, stop_streams = await _put_worker_together(around, doorway_path, number, stack)
 
         def stop() -> None:
-            mcp.stop()  # streams that wait for news would hold the server up
+            stop_streams()  # those that wait for news would hold the server up
             server.stop()
 
         around.on_stop(stop)
@@ -149,7 +155,7 @@ async def api_worker(around: Surroundings, listening: socket.socket, number: int
 
 async def _put_worker_together(
     around: Surroundings, doorway_path: Path, number: int, stack: AsyncExitStack
-) -> tuple[HttpServer, McpEdge]:
+) -> tuple[HttpServer, Callable[[], None]]:
     settings = around.settings
     database = make_database(settings, "api")
     own_keys = platform_keys(settings)
@@ -195,21 +201,26 @@ async def _put_worker_together(
     )
     stdio = inside.stdio = make_stdio(settings, database, resources, blobs=blobs, runtimes=runtimes)
     jobs = PostgresJobs(database, executor=f"gateway-{os.getpid()}")
+    replays = make_replays(database)
     rules = make_policies(
         settings, database, resources, sealer=sealer, jobs=jobs, authorizer=who.authorizer,
-        audit=audit.writer, environment=os.environ,
+        audit=audit.writer, environment=os.environ, recorder=observability.recorder,
     )  # fmt: skip
     gateway = make_gateway(
         settings, database, resources, jobs=jobs, policies=rules,
         web=await opened_web(settings, stack, **CALLS_POOL),
         listening=await opened_web(settings, stack, **LISTENING_POOL),
         functions=functions, blobs=blobs, identities=identity.identities, tokens=oauth.service,
-        api_keys=vault.credentials, inside=inside, stdio=stdio.has,
+        api_keys=vault.credentials, inside=inside, stdio=stdio.has, replays=replays,
     )  # fmt: skip
     memory = make_memory(
         settings, database, resources, jobs=jobs, models=rules.models,
         embeddings=gateway.embeddings, blobs=blobs, functions=functions.router, web=web,
-        sealer=sealer, audit=audit.writer,
+        sealer=sealer, audit=audit.writer, recorder=observability.recorder,
+    )  # fmt: skip
+    forks = make_forks(
+        settings, database, resources,
+        spans=observability.queries.store, people=people, authorizer=who.authorizer, inside=inside,
     )  # fmt: skip
     services = Services(
         keys=keys,
@@ -232,19 +243,23 @@ async def _put_worker_together(
         rules=rules,
         memory=memory,
         observability=observability,
+        forks=forks,
         bearer=ResourceBearerTokens(
             verifier,
             {"runtime": runtimes.service, "gateway": gateway.catalogs},
             tenants=people.tenants,
         ),
     )
-    edges, mcp = _edges(settings, pipeline, services, inside, database=database, run=around.run)
+    edges, stop_streams = _edges(
+        settings, pipeline, services, inside, database=database, run=around.run
+    )
     root = inside.app = Root(edges, otherwise=edges[b""])
     doorway = DoorwayEdge(
         platform=root,
         pipeline=pipeline,
         providers=providers_from_environment(os.environ),
         telemetry=observability.sessions,
+        replays=replays,
     )
     server = _server(settings, root, doorway, stack)
 
@@ -262,7 +277,8 @@ async def _put_worker_together(
     stack.push_async_callback(acceptor.close)
     await open_sessions(runtimes, stack)
     stack.push_async_callback(inside.close)
-    return server, mcp
+    await open_forks(services.forks, stack)
+    return server, stop_streams
 
 
 def _server(
@@ -317,6 +333,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     rules: Policies
     memory: Memory
     observability: Observability
+    forks: Forks
     bearer: BearerTokens
 
 
@@ -328,8 +345,9 @@ def _edges(
     *,
     database: Database,
     run: Path,
-) -> tuple[dict[bytes, ASGIApp], McpEdge]:
-    """By first path segment; b"" takes everything else. The MCP edge is to be stopped first."""
+) -> tuple[dict[bytes, ASGIApp], Callable[[], None]]:
+    """By first path segment; b"" takes everything else. And what ends the streams that would stand
+    for ever."""
     keys, region = services.people.keys, settings.region
     native = NativeEdge(
         own_operations(settings, services),
@@ -379,7 +397,12 @@ def _edges(
         b"/freehold": native, b"/_s3": s3, b"/identities": browsers, **gateways, **console,
         **otlp, b"": aws,
     }  # fmt: skip
-    return edges, mcp
+
+    def stop_streams() -> None:
+        mcp.stop()
+        native.stop()
+
+    return edges, stop_streams
 
 
 def own_operations(settings: Settings, services: Services) -> list[Operation]:
@@ -403,6 +426,7 @@ def own_operations(settings: Settings, services: Services) -> list[Operation]:
         *policy_operations(services.rules),
         *memory_operations(services.memory),
         *observability_operations(services.observability),
+        *fork_operations(services.forks),
     ]
 
 

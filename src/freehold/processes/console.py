@@ -15,6 +15,8 @@ from freehold.console.pages.costs import CostPages
 from freehold.console.pages.decisions import DecisionPages
 from freehold.console.pages.device import DevicePages
 from freehold.console.pages.erasures import ErasurePages
+from freehold.console.pages.forking import ForkingPages
+from freehold.console.pages.forks import ForkPages
 from freehold.console.pages.gateways import GatewayPages
 from freehold.console.pages.home import HomePages
 from freehold.console.pages.identities import IdentityPages
@@ -99,6 +101,8 @@ def console_routes(
         *TryingAgents(platform, fragments).routes(),
         *TracePages(platform, fragments).routes(),
         *SessionPages(platform).routes(),
+        *ForkPages(platform).routes(),
+        *ForkingPages(platform).routes(),
     ]
 
 

@@ -44,6 +44,7 @@ from freehold.ports.authorizer import AccessKeys, BearerTokens
 from freehold.ports.blobs import Blobs
 from freehold.ports.connectors import Connector
 from freehold.ports.mcp import Client, Door
+from freehold.ports.replay import Replays
 from freehold.ports.resources import Resource, Resources
 from freehold.ports.targets import Definition, Json, Place, TargetClient
 from freehold.ports.usage import usage_reader
@@ -136,9 +137,11 @@ def make_gateway(
     stdio: Callable[[str, str], bool],
     jobs: PostgresJobs,
     policies: Policies,
+    replays: Replays | None = None,
 ) -> Gateway:
     """Before `database.start`: it listens. `web` has the connections of calls, `listening` those
-    that stay open to hear of changes; `inside` answers what is the platform's own."""
+    that stay open to hear of changes; `inside` answers what is the platform's own, `replays` what
+    forks of sessions call."""
     web, listening = TracedWeb(InnerWeb(web, inside)), InnerWeb(listening, inside)
     store = GatewayStore(database, resources)
     schedule = RefreshSchedule(database)
@@ -187,8 +190,9 @@ def make_gateway(
     )  # fmt: skip
     catalogs.forget = lists.forget
     mcp = McpGateways(
-        catalogs=catalogs, clients=clients, calls=calls, lists=lists, search=ToolFinder(search)
-    )
+        catalogs=catalogs, clients=clients, calls=calls, lists=lists, search=ToolFinder(search),
+        replays=replays,
+    )  # fmt: skip
     providers = connectors(settings.region)
     prepared = _Connectors(providers, OfferedConnectors(library))
     ways = Ways(
@@ -197,7 +201,7 @@ def make_gateway(
     )  # fmt: skip
     passages = PassageService(
         plans=_Plans(catalogs, providers), ways=ways,
-        inference=Completions(ways=ways, reader=usage_reader),
+        inference=Completions(ways=ways, reader=usage_reader, replays=replays),
         runtimes=InnerRuntimes(web, inside.own),
     )  # fmt: skip
     return Gateway(

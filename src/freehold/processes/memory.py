@@ -13,6 +13,7 @@ from freehold.adapters.postgres.resource_sql import CHANNEL as RESOURCES_CHANNEL
 from freehold.kernel.operation import Operation
 from freehold.kernel.request import Handler
 from freehold.kernel.sweep import HOUR_SECONDS, Sweep
+from freehold.kernel.tracing import Recorder
 from freehold.ports.audit import Audit
 from freehold.ports.blobs import Blobs
 from freehold.ports.database import Connection
@@ -104,8 +105,10 @@ def make_memory(
     web: Web,
     sealer: Sealer,
     audit: Audit,
+    recorder: Recorder | None = None,
 ) -> Memory:
-    """Before `database.start`: it listens. Before `jobs.start`: it registers work."""
+    """Before `database.start`: it listens. Before `jobs.start`: it registers work. `recorder` takes
+    the traces of that."""
     memories = LoadedMemories(resources)
     database.listen(RESOURCES_CHANNEL, memories.heard_change)
     vectors = _WhereStored(database, embeddings)
@@ -116,7 +119,7 @@ def make_memory(
     topics = TopicDelivery(functions, web, _topics(settings))
     extraction = Extraction(
         database, memories=memories, records=records, jobs=jobs, models=models,
-        self_managed=SelfManaged(blobs, topics),
+        self_managed=SelfManaged(blobs, topics), recorder=recorder,
     )  # fmt: skip
     events = EventLog(database, memories=memories, learning=_Both(presence, turns, extraction))
     extraction.reads(events)

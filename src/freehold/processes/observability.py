@@ -21,6 +21,8 @@ from freehold.ports.authorizer import AccessKeys
 from freehold.ports.content_capture import ContentCapture
 from freehold.ports.database import Database
 from freehold.ports.resources import Resources
+from freehold.ports.spans import SpanRecord
+from freehold.ports.telemetry import LogRecord, MetricPoint
 from freehold.processes.telemetry_out import (
     CloudWatchLogs,
     Forwarded,
@@ -38,14 +40,11 @@ from freehold.services.observability.configuration import (
 )
 from freehold.services.observability.content import ContentPolicy
 from freehold.services.observability.exports import ExportService, SessionTelemetry
-from freehold.services.observability.forwarded import (
-    ForwardedLogs,
-    ForwardedPoints,
-    ForwardedSpans,
-)
+from freehold.services.observability.forwarded import ForwardedWrites
 from freehold.services.observability.ingest import Ingest
 from freehold.services.observability.model_prices import PriceBook, read_model_prices
 from freehold.services.observability.news import DatabaseNews, TellingWriter
+from freehold.services.observability.ports import Writer
 from freehold.services.observability.queries import Queries
 from freehold.settings import Settings
 
@@ -86,12 +85,17 @@ def make_observability(
     configurations = TelemetryConfigurations(database)
     forwarded = make_forwarding(settings, database)
     forwarding = None if forwarded is None else forwarded.forwarding
-    stored = TellingWriter(CountedWrites(spans, signals), news)
+    to_spans: Writer[SpanRecord] = TellingWriter(CountedWrites(spans, signals, "traces"), news)
+    to_logs: Writer[LogRecord] = CountedWrites(logs, signals, "logs")
+    to_points: Writer[MetricPoint] = CountedWrites(points, signals, "metrics")
+    if forwarding is not None:
+        to_spans = ForwardedWrites(to_spans, forwarding.take_spans)
+        to_logs = ForwardedWrites(to_logs, forwarding.take_logs)
+        to_points = ForwardedWrites(to_points, forwarding.take_points)
     ingest = Ingest(
-        ForwardedSpans(stored, forwarding) if forwarding else stored,
-        ForwardedLogs(logs, forwarding) if forwarding else logs,
-        ForwardedPoints(points, forwarding) if forwarding else points,
+        to_spans, to_logs, to_points,
         content=ContentPolicy(content, configurations), prices=model_prices(settings),
+        signals=signals,
     )  # fmt: skip
     exports = ExportService(ingest, days_max=days)
     return Observability(

@@ -21,6 +21,7 @@ from freehold.kernel.arns import Arn
 from freehold.kernel.operation import Operation
 from freehold.kernel.request import Handler
 from freehold.kernel.sweep import DAY_SECONDS, Sweep
+from freehold.kernel.tracing import Recorder
 from freehold.ports.audit import Audit
 from freehold.ports.authorizer import Authorizer
 from freehold.ports.enforcement import GovernedGateway
@@ -123,8 +124,10 @@ def make_policies(
     authorizer: Authorizer,
     audit: Audit,
     environment: Mapping[str, str],
+    recorder: Recorder | None = None,
 ) -> Policies:
-    """Before `database.start`: it listens. Before `jobs.start`: it registers work."""
+    """Before `database.start`: it listens. Before `jobs.start`: it registers work. `recorder` takes
+    the traces of that."""
     assert settings.database_url is not None, "the supervisor says where the database is"
     engine, statements = CedarEngine(), CedarStatements()
     # One for changes, one for who only asks: each answers one question at a time.
@@ -149,8 +152,9 @@ def make_policies(
     models = _models(environment)
     checking = Checking(engine=engine, cleaning=CedarCleaning(), reasoning=reasoning)
     generations = Generations(
-        resources=resources, jobs=jobs, gateways=gateways, checking=checking, models=models
-    )
+        resources=resources, jobs=jobs, gateways=gateways, checking=checking, models=models,
+        recorder=recorder,
+    )  # fmt: skip
     jobs.register(
         ANALYSIS_JOB, analysis.work, concurrency=_ANALYSES_AT_ONCE,
         attempts_max=ANALYSIS_ATTEMPTS_MAX,

@@ -14,6 +14,7 @@ from freehold.adapters.signals.slots import SLOTS_MAX, Slots
 from freehold.adapters.signals.spans import CountedSpans
 from freehold.kernel.errors import Unavailable
 from freehold.kernel.tracing import Kind, Span, Trail
+from freehold.ports.replay import REPLAY
 from freehold.ports.signals import FAMILIES, Sample
 
 _LINE = re.compile(r'[a-z_]+(\{[a-z]+="[^"\\]*"(,[a-z]+="[^"\\]*")*\})? (-?[0-9.e+-]+)')
@@ -203,6 +204,10 @@ async def test_the_platform_s_spans_are_counted_on_their_way(
             "gen_ai.usage.input_tokens": 12, "gen_ai.usage.output_tokens": 3,
         },
     ).end()  # fmt: skip
+    of_a_fork = [("chat", "recorded"), ("execute_tool", "recorded"), ("execute_tool", "given")]
+    for name, replay in of_a_fork:
+        told = {"gen_ai.operation.name": name, "freehold.metered": True, REPLAY: replay}
+        root.child("a fork's", attributes=told).end()
     failed = root.child("execute_tool add", attributes={"gen_ai.operation.name": "execute_tool"})
     failed.fail("it broke")
     failed.end()
@@ -212,10 +217,12 @@ async def test_the_platform_s_spans_are_counted_on_their_way(
     values = await shown(tmp_path)
 
     assert [span.name for span in kept] == [
-        "chat gpt", "execute_tool add", "policy", "invoke_agent",
+        "chat gpt", "a fork's", "a fork's", "a fork's", "execute_tool add", "policy",
+        "invoke_agent",
     ]  # fmt: skip
     assert values['freehold_model_calls_total{operation="chat",outcome="ok"}'] == 1
     assert values['freehold_model_tokens_total{direction="input"}'] == 12
     assert values['freehold_model_tokens_total{direction="output"}'] == 3
     assert values['freehold_tool_calls_total{outcome="error"}'] == 1
+    assert 'freehold_tool_calls_total{outcome="ok"}' not in values
     assert values['freehold_policy_decisions_total{decision="deny"}'] == 1

@@ -1,28 +1,21 @@
 """What was said in a model call is in its span where the runtime captures it, and nowhere else."""
 
+import io
 import json
 from typing import Any
 
 import pytest
 from aiohttp import web
+from replayed_session import BLOCKS, CALLS, SAID, USER, Always
 from served_doorway import open_doorway, openai_at, upstream
 
 from freehold.kernel.tracing import Span
 from freehold.ports.content_capture import CONTENT_BYTES_MAX
+from freehold.ports.exchanges import recorded_bytes
 from freehold.testing.scripted_model import Rule, Script, ScriptedModel, ScriptedToolCall
 
-SYSTEM, USER = "be brief", "which weather has Oslo?"
-SAID: Any = [{"role": "user", "content": USER}]
-BLOCKS: Any = [{"role": "user", "content": [{"text": USER}]}]
+SYSTEM = "be brief"
 REPLY = "It is raining in Oslo."
-STREAM = {"stream": True}
-
-
-class Always:
-    """Implements ports.content_capture.ContentCapture."""
-
-    async def captures(self, tenant: str, runtime_id: str) -> bool:
-        return True
 
 
 async def called(script: Script, path: str, asked: dict[str, Any]) -> Span:
@@ -35,21 +28,6 @@ async def called(script: Script, path: str, asked: dict[str, Any]) -> Span:
             await answer.read()
         [call] = await door.calls()
     return call
-
-
-CALLS: list[tuple[str, dict[str, Any]]] = [
-    ("openai/v1/chat/completions", {"model": "m", "messages": SAID}),
-    ("openai/v1/chat/completions", {"model": "m", "messages": SAID, **STREAM}),
-    ("openai/v1/responses", {"model": "m", "input": USER}),
-    ("openai/v1/responses", {"model": "m", "input": USER, **STREAM}),
-    ("anthropic/v1/messages", {"model": "m", "max_tokens": 9, "messages": SAID}),
-    ("anthropic/v1/messages", {"model": "m", "max_tokens": 9, "messages": SAID, **STREAM}),
-    ("bedrock/model/m/converse", {"messages": BLOCKS}),
-    ("bedrock/model/m/converse-stream", {"messages": BLOCKS}),
-    ("bedrock/model/m/invoke-with-response-stream", {"max_tokens": 9, "messages": SAID}),
-    ("gemini/v1/models/m:generateContent",
-     {"contents": [{"role": "user", "parts": [{"text": USER}]}]}),
-]  # fmt: skip
 
 
 @pytest.mark.parametrize(("path", "asked"), CALLS)
@@ -66,6 +44,7 @@ async def test_question_and_answer_have_one_form_whatever_the_wire(
     assert answer["finish_reason"] == "stop"
     assert json.loads(told["freehold.exchange.request"]) == asked
     assert told["freehold.exchange.response"]
+    assert told["freehold.exchange.content_type"]
     assert "freehold.exchange.truncated" not in told
 
 
@@ -149,6 +128,23 @@ async def test_what_is_long_is_cut_and_says_so() -> None:
     assert "gen_ai.output.messages" not in call.attributes
 
 
+async def test_a_request_that_is_too_long_to_be_held_leaves_a_mark() -> None:
+    async def handle(request: web.Request) -> web.Response:
+        await request.read()
+        return web.json_response({"choices": []})
+
+    body = io.BytesIO(b'{"messages": "%s"}' % (b"x" * (1 << 20)))
+    async with (
+        upstream(handle) as base_url,
+        open_doorway(openai_at(base_url), tracing={"content": Always()}) as door,
+        door.http.post(f"{door.url}/model/openai/v1/chat/completions", data=body) as answer,
+    ):
+        await answer.read()
+    [call] = await door.calls()
+    assert "freehold.exchange.request" not in call.attributes
+    assert call.attributes["freehold.exchange.truncated"] is True
+
+
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"messages": 7}', b'{"messages": [7]}', b"\xff{"])
 async def test_a_shape_that_nobody_knows_is_told_raw_alone(body: bytes) -> None:
     async def handle(request: web.Request) -> web.Response:
@@ -163,4 +159,4 @@ async def test_a_shape_that_nobody_knows_is_told_raw_alone(body: bytes) -> None:
             assert await answer.read() == body
         [call] = await door.calls()
     assert not [name for name in call.attributes if name.startswith("gen_ai.output")]
-    assert call.attributes.get("freehold.exchange.response", "") == body.decode(errors="replace")
+    assert recorded_bytes(call.attributes.get("freehold.exchange.response", "")) == body

@@ -1,11 +1,8 @@
 """Model calls go through as they came, with the platform's key in place of the session's."""
 
 import asyncio
-import hashlib
-import hmac
 import io
 from typing import Any
-from urllib.parse import quote
 
 import aiohttp
 import openai
@@ -14,10 +11,10 @@ from aiohttp import web
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from served_doorway import Doorway, open_doorway, openai_at, upstream
+from signed_upstream import expected_signature, signing_provider
 
 from aws_clients import aws_client
 from freehold.edges.doorway import PLACEHOLDER_KEY, DoorwayLimits
-from freehold.ports.models import ModelKind, ModelProvider
 from freehold.testing.scripted_model import MODEL_NAME, Rule, Script, ScriptedModel
 
 HELLO: Any = [{"role": "user", "content": "hello there"}]
@@ -87,61 +84,27 @@ async def test_bedrock_is_signed_anew_with_the_platforms_keys() -> None:
     async def handle(request: web.Request) -> web.Response:
         body = await request.read()
         seen.append({name.lower(): value for name, value in request.headers.items()})
-        assert seen[-1]["authorization"] == _expected_signature(request, body)
+        assert seen[-1]["authorization"] == expected_signature(request, body)
         return web.json_response(
             {"output": {"message": {"role": "assistant", "content": [{"text": "hi"}]}}}
         )
 
-    async with upstream(handle) as base_url:
-        provider = ModelProvider(
-            kind=ModelKind.BEDROCK,
-            base_url=base_url,
-            region="us-west-2",
-            aws_keys=("AKIAPLATFORM", "platform-secret", "platform-token"),
-        )
-        async with open_doorway({"bedrock": provider}) as door:
-            large = "x" * (3 << 20)
-            for text in ("hello", large):
-                answer = await asyncio.to_thread(
-                    bedrock_client(door).converse,
-                    modelId="arn:aws:bedrock:us-west-2::inference-profile/us.model:0",
-                    messages=[{"role": "user", "content": [{"text": text}]}],
-                )
-                assert answer["output"]["message"]["content"] == [{"text": "hi"}]
+    async with (
+        upstream(handle) as base_url,
+        open_doorway({"bedrock": signing_provider(base_url)}) as door,
+    ):
+        large = "x" * (3 << 20)
+        for text in ("hello", large):
+            answer = await asyncio.to_thread(
+                bedrock_client(door).converse,
+                modelId="arn:aws:bedrock:us-west-2::inference-profile/us.model:0",
+                messages=[{"role": "user", "content": [{"text": text}]}],
+            )
+            assert answer["output"]["message"]["content"] == [{"text": "hi"}]
 
     assert all("AKIAPLATFORM/" in headers["authorization"] for headers in seen)
     assert seen[0]["x-amz-security-token"] == "platform-token"
     assert not any("FHSESSION" in str(headers) for headers in seen)
-
-
-def _expected_signature(request: web.Request, body: bytes) -> str:
-    """By AWS's description of version 4, of the request as it arrived."""
-
-    def keyed(key: bytes, text: str) -> bytes:
-        return hmac.digest(key, text.encode(), "sha256")
-
-    names = request.headers["authorization"].split("SignedHeaders=")[1].split(",")[0]
-    assert {"host", "content-type", "x-amz-date", "x-amz-security-token"} <= set(names.split(";"))
-    canonical = "\n".join(
-        (
-            request.method,
-            quote(request.raw_path, safe="/~"),
-            "",
-            *(f"{name}:{request.headers[name]}" for name in names.split(";")),
-            "",
-            names,
-            hashlib.sha256(body).hexdigest(),
-        )
-    )
-    when = request.headers["x-amz-date"]
-    scope = f"{when[:8]}/us-west-2/bedrock/aws4_request"
-    digest = hashlib.sha256(canonical.encode()).hexdigest()
-    key = b"AWS4platform-secret"
-    for part in scope.split("/"):
-        key = keyed(key, part)
-    signature = keyed(key, f"AWS4-HMAC-SHA256\n{when}\n{scope}\n{digest}").hex()
-    credential = f"AWS4-HMAC-SHA256 Credential=AKIAPLATFORM/{scope}"
-    return f"{credential}, SignedHeaders={names}, Signature={signature}"
 
 
 async def test_a_stream_arrives_piece_by_piece_while_the_model_still_speaks() -> None:

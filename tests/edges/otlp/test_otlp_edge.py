@@ -38,6 +38,7 @@ SESSION = DoorwaySession(
     endpoint="DEFAULT",
     session_id="s" * 33,
     sandbox_id="sandbox",
+    version="3",
     user="anna",
 )
 GZIP = {**PROTOBUF, "content-encoding": "gzip"}
@@ -55,6 +56,22 @@ async def test_spans_come_in_under_both_paths(tmp_path: Path, prefix: str) -> No
         assert {span.origin for span in ground.spans.spans} == {"client"}
         assert ground.authorizing.asked == [(TENANT, "freehold:ExportTelemetry")]
         assert ground.audited.events == []
+
+
+async def test_a_request_is_kept_without_the_messages_that_it_was_made_of(tmp_path: Path) -> None:
+    """As instrumentations of ASGI tell of it: three spans or hundreds, all acknowledged."""
+    names = ("POST /invocations", "POST /invocations http receive", "POST /invocations http send")
+    types = (None, "http.request", "http.response.body")
+    request = a_request(
+        *(
+            a_span(name, attributes={"asgi.event.type": type} if type else {})
+            for name, type in zip(names, types, strict=True)
+        )
+    )
+    async with OtlpGround(tmp_path).served() as ground:
+        answer = await ground.send(request.SerializeToString())
+        assert (answer.status, answer.body) == (200, b"")
+        assert [span.name for span in ground.spans.spans] == ["POST /invocations"]
 
 
 async def test_a_path_that_is_no_signal_is_somebody_elses(tmp_path: Path) -> None:
@@ -227,7 +244,7 @@ async def test_what_comes_through_a_doorway_is_that_sessions_whatever_it_says(
     assert (kept.tenant, kept.agent_id, kept.endpoint, kept.session_id, kept.user) == (
         TENANT, SESSION.runtime_id, "DEFAULT", SESSION.session_id, "anna",
     )  # fmt: skip
-    assert kept.origin == "agent"
+    assert (kept.origin, kept.agent_version) == ("agent", "3")
     assert "freehold.policy.decision" not in kept.attributes and kept.attributes["kept"] == 1
 
 

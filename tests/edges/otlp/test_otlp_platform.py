@@ -14,7 +14,10 @@ from running import RunningPlatform
 pytestmark = pytest.mark.slow
 
 PROTOBUF = {"content-type": "application/x-protobuf"}
-ROLES = {"admin": 200, "developer": 200, "operator": 403, "invoker": 403, "auditor": 403}
+ROLES = {
+    "admin": 200, "developer": 200, "ingester": 200,
+    "operator": 403, "invoker": 403, "auditor": 403,
+}  # fmt: skip
 
 
 def _sent(platform: RunningPlatform, body: bytes, *, path: str = "/otlp/v1/traces") -> Any:
@@ -45,7 +48,7 @@ def test_a_trace_is_found_once_it_is_acknowledged(platform: RunningPlatform) -> 
 
 
 @pytest.mark.parametrize("role", sorted(ROLES))
-def test_who_may_write_may_export(platform: RunningPlatform, role: str) -> None:
+def test_who_may_send_telemetry_may_export(platform: RunningPlatform, role: str) -> None:
     made = platform.own("/keys", method="POST", body={"roles": [role]})
     body = a_request(a_span()).SerializeToString()
     shown = f"{made['accessKeyId']}:{made['secretAccessKey']}".encode()

@@ -6,6 +6,7 @@ from functools import reduce
 from typing import Any
 
 from tenant_tables import (
+    forks,
     functions,
     gateways,
     identity,
@@ -19,7 +20,7 @@ from tenant_tables.table import Table
 
 TABLES: tuple[Table, ...] = (
     runtimes.TABLE, people.TABLE, identity.TABLE, gateways.TABLE, policies.TABLE, memories.TABLE,
-    functions.TABLE, traces.TABLE,
+    functions.TABLE, traces.TABLE, forks.TABLE,
     Table(nameless=frozenset({"clientToken", "nextToken", "description", "roleArn"})),
 )  # fmt: skip
 

@@ -15,11 +15,11 @@ from freehold.edges.logs.app import OPERATIONS as LOGS_OPERATIONS
 from freehold.edges.s3.routes import ROUTES
 from freehold.kernel.caller import Caller, CallerKind
 from freehold.kernel.errors import AccessDenied
+from freehold.kernel.roles import ROLES
 from freehold.ports.mcp import INVOKE as INVOKE_GATEWAY
 from freehold.processes.console import console_routes
 from freehold.services.access.actions import GROUPS, GROUPS_OF, SHAREABLE
 from freehold.services.access.authorizer import CedarAuthorizer
-from freehold.services.access.model import ROLES
 from freehold.services.access.policies import ResourcePolicyService
 from freehold.services.identity.sessions import FOR_USER
 from without_services import native_operations
@@ -76,14 +76,17 @@ MATRIX = {
     "freehold:ReportCosts": "adou",
     "freehold:CreateAccessKey": "a",
     "freehold:ListAccessKeys": "au",
-    "freehold:ExportTelemetry": "ad",
+    "freehold:ExportTelemetry": "adn",
     "freehold:GetTelemetryConfiguration": "adou",
     "freehold:PutTelemetryConfiguration": "a",
     "freehold:NobodyEverHeardOfIt": "a",
     "doorway:GetCredentials": "a",
     "models:ChatCompletions": "a",
 }
-INITIALS = {"a": "admin", "d": "developer", "o": "operator", "i": "invoker", "u": "auditor"}
+INITIALS = {
+    "a": "admin", "d": "developer", "o": "operator", "i": "invoker", "u": "auditor",
+    "n": "ingester",
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -116,6 +119,12 @@ async def test_a_role_may_do_what_it_is_for_and_no_more(
         caller = msgspec.structs.replace(CALLER, kind=kind, roles=frozenset({role}))
         allowed += initial if await may(authorizer, caller, operation) else ""
     assert allowed == MATRIX[operation]
+
+
+async def test_who_sends_telemetry_may_do_nothing_else(authorizer: CedarAuthorizer) -> None:
+    ingester = msgspec.structs.replace(CALLER, roles=frozenset({"ingester"}))
+    allowed = {id for id in GROUPS_OF if await may(authorizer, ingester, id)}
+    assert allowed == {"freehold:ExportTelemetry"}
 
 
 async def test_two_roles_may_do_what_either_may(authorizer: CedarAuthorizer) -> None:

@@ -55,11 +55,13 @@ def test_captured_it_has_arguments_and_result(kept: KeptSpans) -> None:
     told = called(kept, good(), content=True).attributes
     assert json.loads(told["gen_ai.tool.call.arguments"]) == ARGUMENTS
     assert json.loads(told["gen_ai.tool.call.result"])["content"][0]["text"] == "rain"
+    assert "freehold.exchange.truncated" not in told
 
 
 def test_what_is_too_long_is_cut(kept: KeptSpans) -> None:
     told = called(kept, good("x" * (2 * CONTENT_BYTES_MAX)), content=True).attributes
     assert len(told["gen_ai.tool.call.result"]) == CONTENT_BYTES_MAX
+    assert told["freehold.exchange.truncated"] is True
 
 
 def test_what_the_gateway_refused_says_by_what(kept: KeptSpans) -> None:

@@ -14,6 +14,7 @@ from memory_ground import FakeMemories
 from freehold.adapters.embeddings.absent import NoEmbeddings
 from freehold.adapters.postgres.pool import PostgresDatabase
 from freehold.kernel import clock
+from freehold.kernel.tracing import Recorder
 from freehold.ports.jobs import Job, Jobs, Work
 from freehold.ports.models import Completion, Message, Models, Tool, Usage
 from freehold.services.memory import strategies
@@ -142,6 +143,7 @@ class LearningGround:
         triggers: Triggers = AT_ONCE,
         self_managed: SelfManaged | None = None,
         model_seconds_max: float = 120.0,
+        recorder: Recorder | None = None,
     ) -> None:
         self.database = database
         self.ahead = timedelta()
@@ -152,7 +154,7 @@ class LearningGround:
         self.extraction = Extraction(
             database, memories=self.memories, records=self.records, jobs=jobs or KeptJobs(),
             models=model, self_managed=self_managed, triggers=triggers, pauses_seconds=(0, 0),
-            model_seconds_max=model_seconds_max, now=self.now,
+            model_seconds_max=model_seconds_max, now=self.now, recorder=recorder,
         )  # fmt: skip
         self.events = EventLog(
             database, memories=self.memories, learning=self.extraction, now=self.now

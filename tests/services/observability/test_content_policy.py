@@ -51,6 +51,7 @@ CONTENT: dict[str, Any] = {
     "gcp.vertex.agent.llm_request": SAID,
     "ai.prompt.messages": SAID,
     "freehold.exchange.request": SAID,
+    "freehold.exchange.response": SAID,
     "crewai.task.description": SAID,
 }
 STRUCTURE: dict[str, Any] = {
@@ -66,6 +67,8 @@ STRUCTURE: dict[str, Any] = {
     "retrieval.documents.0.document.score": 0.5,
     "input.mime_type": "application/json",
     "http.request.method": "POST",
+    "freehold.exchange.content_type": "text/event-stream",
+    "freehold.exchange.truncated": True,
 }
 EVENTS = [
     SpanEvent("gen_ai.user.message", 1, {"content": SAID, "role": "user"}),

@@ -14,7 +14,7 @@ from freehold.adapters.postgres.pool import PostgresDatabase
 from freehold.adapters.spans.postgres import PostgresSpans
 from freehold.kernel.clock import now
 from freehold.ports.spans import SpanEvent, SpanRecord
-from freehold.services.observability.forwarded import ForwardedSpans
+from freehold.services.observability.forwarded import ForwardedWrites
 from freehold.services.observability.forwarding import Forwarding
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
@@ -101,7 +101,7 @@ async def test_phoenix_has_the_same_spans_of_the_same_kinds_in_the_same_tree(
     exporter = OtlpExporter(reader.endpoint)
     forwarding = Forwarding(own_database, exporter, signals=("traces",))
     await forwarding.start()
-    await ForwardedSpans(store, forwarding).write(sent)
+    await ForwardedWrites(store, forwarding.take_spans).write(sent)
     async with asyncio.timeout(120):
         while len(found := await asyncio.to_thread(reader.spans)) < len(sent):
             await asyncio.sleep(0.2)

@@ -195,11 +195,15 @@ def test_a_decision_is_read_with_the_policies_that_determined_it() -> None:
             "freehold.policy.decision": "deny",
             "freehold.policy.ids": ["only_small_refunds-0123456789"],
             "freehold.policy.mode": "LOG_ONLY",
+            "freehold.decision.id": "d-1",
         })
     )  # fmt: skip
     assert (read.family, read.operation) == ("freehold", "policy")
     assert read.policy == PolicyVerdict(
-        decision="deny", policies=["only_small_refunds-0123456789"], mode="LOG_ONLY"
+        decision="deny",
+        policies=["only_small_refunds-0123456789"],
+        mode="LOG_ONLY",
+        decision_id="d-1",
     )
 
 
@@ -209,6 +213,7 @@ def test_openinference_shows_what_went_in_and_out_of_a_tool() -> None:
             {
                 "openinference.span.kind": "TOOL",
                 "tool.name": "quote",
+                "tool.parameters": '{"type": "object", "properties": {"of": {"type": "string"}}}',
                 "input.value": '{"of": "it"}',
                 "output.value": "12",
             }

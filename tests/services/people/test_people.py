@@ -70,6 +70,8 @@ async def test_a_name_is_taken_in_any_case(ground: Ground) -> None:
 async def test_roles_that_do_not_exist_are_refused(ground: Ground) -> None:
     with pytest.raises(ValidationFailed, match="no such role: root"):
         await ground.person("root")
+    with pytest.raises(ValidationFailed, match="no such role: ingester"):  # of keys alone
+        await ground.person("ingester")
 
 
 async def test_the_last_admin_stays(ground: Ground) -> None:

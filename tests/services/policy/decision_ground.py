@@ -9,6 +9,7 @@ from freehold.adapters.postgres.pool import PostgresDatabase
 from freehold.adapters.secrets.envelope import EnvelopeSealer
 from freehold.adapters.secrets.keyring import Keyring
 from freehold.kernel import clock, ids
+from freehold.services.policy.decision_lines import new_id
 from freehold.services.policy.decision_store import DecisionLog, Filter, Kept
 from freehold.services.policy.decisions import DecisionWriter
 from freehold.services.policy.model import Decided
@@ -51,12 +52,14 @@ def decided(tenant: str, **more: Any) -> Decided:
         "policies": ("may-transfer",),
         "microseconds": 90,
     }
+    usual |= more
     return Decided(
         tenant=tenant,
+        id=str(new_id(usual["at"])),
         gateway_id=gateway_id,
         gateway_arn=gateway_arn(tenant, gateway_id),
         engine_arn=engine_arn(tenant, engine_id),
-        **(usual | more),
+        **usual,
     )
 
 

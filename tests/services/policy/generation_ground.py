@@ -12,8 +12,10 @@ from edge_ground import REGION, EdgeGround
 from freehold.adapters.cedar.cleaning import CedarCleaning
 from freehold.adapters.cedar.engine import CedarEngine
 from freehold.adapters.models import models_for
+from freehold.adapters.models.traced import TracedModels
 from freehold.adapters.postgres.pool import PostgresDatabase
 from freehold.kernel.arns import agentcore_arn
+from freehold.kernel.tracing import Recorder
 from freehold.ports.enforcement import GovernedGateway, GovernedTool
 from freehold.ports.models import Models
 from freehold.ports.policies import Rule as PolicyRule
@@ -138,6 +140,7 @@ class GenerationGround(EdgeGround):
         kept: timedelta = KEPT,
         works: bool = True,
         provider: str = "openai",
+        recorder: Recorder | None = None,
     ) -> None:
         database = PostgresDatabase(dsn, pool_size_max=4, application_name="policy test")
         super().__init__(database, state, executor=executor)
@@ -145,7 +148,7 @@ class GenerationGround(EdgeGround):
         self.gateways = SomeGateways()
         self.reasoning = reasoning or SaidFindings({})
         self.model = None if script is None else ScriptedModel(Script(rules=tuple(script)))
-        self.models, self.kept = models, kept
+        self.models, self.kept, self.recorder = models, kept, recorder
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator["GenerationGround"]:
@@ -153,7 +156,8 @@ class GenerationGround(EdgeGround):
             models = self.models
             if models is None and self.model is not None:
                 await stack.enter_async_context(self.model)
-                models = models_for(self.model.providers()[self.provider])
+                provider = self.model.providers()[self.provider]
+                models = TracedModels(models_for(provider), provider)
                 stack.push_async_callback(models.close)
             self.generations = Generations(
                 resources=self.resources, jobs=self.jobs, gateways=self.gateways,
@@ -161,6 +165,7 @@ class GenerationGround(EdgeGround):
                     engine=CedarEngine(), cleaning=CedarCleaning(), reasoning=self.reasoning
                 ),
                 models=models, pauses_seconds=(0.01, 0.01), kept=self.kept,
+                recorder=self.recorder,
             )  # fmt: skip
             if self.works:
                 self.jobs.register(

@@ -9,17 +9,23 @@ from typing import Any
 
 import pytest
 from decision_ground import Ground, days_ago, decided, engine_arn
+from enforcing_ground import BALANCE, TENANT, Row, call, gateway
 
+from freehold.adapters.cedar.engine import CedarEngine
+from freehold.adapters.cedar.statements import CedarStatements
 from freehold.adapters.postgres.pool import PostgresDatabase
 from freehold.adapters.secrets.envelope import EnvelopeSealer
 from freehold.adapters.secrets.keyring import Keyring
 from freehold.adapters.secrets.rewrapping import SealedValues
+from freehold.kernel import tracing
 from freehold.kernel.errors import NotFound, Unavailable, ValidationFailed
 from freehold.ports.audit import AuditEvent
 from freehold.ports.secrets import SealBroken
 from freehold.services.policy import decision_store
 from freehold.services.policy.decision_lines import first_id, line_of, new_id
 from freehold.services.policy.decision_store import DecisionLog, DecisionRetention, Filter, newest
+from freehold.services.policy.enforcement import PolicyEnforcement
+from kept_spans import KeptSpans
 
 CANARY = "canary-8d1f6e"
 
@@ -56,6 +62,27 @@ async def test_a_decision_is_in_the_log_with_all_that_was_said_of_it_when_record
     assert (inputs.arguments, inputs.claims) == (made.arguments, made.claims)
     assert (inputs.context, inputs.errors) == (made.context, list(made.errors))
     assert (await ground.log.get(tenant, str(kept.id))).id == kept.id
+
+
+@pytest.mark.parametrize("policies", [("permit (principal, action, resource);",), ()])
+async def test_a_trace_leads_to_the_line_of_each_decision(
+    ground: Ground, policies: tuple[str, ...]
+) -> None:
+    kept = KeptSpans()
+    enforced = PolicyEnforcement(Row(*policies), CedarEngine(), CedarStatements(), ground.writer)
+    with tracing.background(kept, "a call", tenant=TENANT):
+        await enforced.decide(call(gateway(), BALANCE, {"account": "1"}, request_id="r-7"))
+    line = await ground.log.get(TENANT, kept.one("policy ").attributes["freehold.decision.id"])
+    assert (line.request_id, line.allowed) == ("r-7", bool(policies))
+
+
+async def test_what_the_log_does_not_have_no_trace_leads_to(ground: Ground) -> None:
+    kept = KeptSpans()
+    enforced = PolicyEnforcement(Row(), CedarEngine(), CedarStatements(), ground.writer)
+    await ground.writer.close()
+    with tracing.background(kept, "a call", tenant=TENANT), pytest.raises(Unavailable):
+        await enforced.decide(call(gateway(), BALANCE, {"account": "1"}))
+    assert "freehold.decision.id" not in kept.one("policy ").attributes
 
 
 async def test_decisions_that_come_together_are_one_statement(ground: Ground, tenant: str) -> None:
@@ -182,8 +209,8 @@ async def test_no_more_waits_than_memory_should_hold(
     ground: Ground, tenant: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("freehold.services.policy.decisions._WAITING_BYTES_MAX", 20_000)
-    made = [decided(tenant, arguments={"x": "y" * 3000}) for _ in range(20)]
     for _ in range(2):
+        made = [decided(tenant, arguments={"x": "y" * 3000}) for _ in range(20)]
         done = await asyncio.gather(
             *(ground.writer.record(each) for each in made), return_exceptions=True
         )

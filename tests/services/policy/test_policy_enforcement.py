@@ -291,7 +291,7 @@ async def test_a_decision_is_recorded_whole() -> None:
     decided = kept.last
     moment = {"__extn": {"fn": "datetime", "arg": "2026-11-21T20:00:00.000Z"}}
     assert decided == Decided(
-        tenant=TENANT, at=AT, request_id="r-1", gateway_id="bank-0123456789",
+        tenant=TENANT, id=decided.id, at=AT, request_id="r-1", gateway_id="bank-0123456789",
         gateway_arn=GATEWAY_ARN, engine_arn=ENGINE_ARN, engine_version="v1",
         schema_version=decided.schema_version, mode="ENFORCE", tool="Bank___balance",
         target="Bank", principal="ann", principal_type="AgentCore::OAuthUser",

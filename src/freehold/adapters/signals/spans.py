@@ -3,6 +3,7 @@
 from typing import Any
 
 from freehold.kernel.tracing import Recorder, Span, Status
+from freehold.ports.replay import REPLAY
 from freehold.ports.signals import Signals
 
 _MODEL = frozenset({"chat", "generate_content", "text_completion", "embeddings"})
@@ -10,6 +11,8 @@ _TOOL = "execute_tool"
 _SEARCH = frozenset({"retrieval", "search_memory"})
 _START = "session start"
 _CREDENTIAL = "credential"
+_NOT_MADE = ("recorded", "given")
+"""A fork's calls that were answered without anybody being called."""
 
 
 class CountedSpans:
@@ -20,7 +23,8 @@ class CountedSpans:
         self._recorder, self._signals = recorder, signals
 
     def record(self, span: Span) -> None:
-        self._count(span)
+        if span.attributes.get(REPLAY) not in _NOT_MADE:
+            self._count(span)
         self._recorder.record(span)
 
     def _count(self, span: Span) -> None:

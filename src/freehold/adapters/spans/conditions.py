@@ -16,6 +16,13 @@ _SPANS_OF_TRACE = """spans s WHERE s.tenant = t.tenant AND s.trace_id = t.trace_
     AND s.started_ns >= %s AND s.started_ns >= t.started_ns AND s.started_ns <= t.ended_ns AND """
 
 
+# Spans have no index of sessions: writing it would cost each of them. An array and not a subquery,
+# so that it is known before the plan that goes by it begins.
+_OF_SESSION = """s.trace_id = ANY(ARRAY(
+    SELECT p.trace_id FROM trace_parts p
+    WHERE p.tenant = %s AND p.session_id = %s AND p.session_id <> ''))"""
+
+
 class Conditions:
     """Joined by AND, each with its values, in order."""
 
@@ -108,6 +115,8 @@ def of_spans(tenant: str, wanted: Wanted, operation: str) -> Conditions:
     ):
         if value:
             found.add(f"s.{column} = %s", label(value))
+    if wanted.session_id:
+        found.add(_OF_SESSION, label(tenant), label(wanted.session_id))
     if operation:
         # The second half lets the partial index be used, whatever the plan is made for.
         found.add("s.operation = %s AND s.operation <> ''", label(operation))

@@ -1,10 +1,12 @@
 """The port of spans on Postgres."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from freehold.adapters.spans import conditions, erasing, pages, series
 from freehold.adapters.spans.conditions import Conditions
+from freehold.adapters.spans.patience import SECONDS_MAX, Patience
 from freehold.adapters.spans.records import (
     READ,
     is_span_id,
@@ -84,8 +86,15 @@ class PostgresSpans:
     is for tests and tools, as each day then takes a partition.
     """
 
-    def __init__(self, database: Database, *, days_kept: int | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        days_kept: int | None = None,
+        seconds_max: float = SECONDS_MAX,
+    ) -> None:
         self._database = database
+        self._patience = Patience(database, seconds_max=seconds_max)
         self._resources = Resources(database)
         self._writer = SpanWriter(database, self._resources, days_kept=days_kept)
 
@@ -117,7 +126,7 @@ class PostgresSpans:
                 raise pages.foreign_token()
             asked.add("(t.started_ns, t.trace_id) < (%s, %s::uuid)", started, trace_id)
         order = "ORDER BY t.started_ns DESC, t.trace_id DESC LIMIT %s"
-        async with self._database.connection() as connection:
+        async with self._looking(wanted) as connection:
             statement = f"{_TRACES} {asked.sql} {order}"
             rows = await _rows(connection, statement, asked.values, limit)
         found = [TraceSummary(**dict(zip(_TRACE_FIELDS, row, strict=True))) for row in rows]
@@ -127,7 +136,7 @@ class PostgresSpans:
         self, tenant: str, wanted: Wanted, *, limit: int, token: str | None = None
     ) -> Page[SessionSummary]:
         statement, values = _sessions(tenant, wanted, token)
-        async with self._database.connection() as connection:
+        async with self._looking(wanted) as connection:
             rows = await _rows(connection, statement, values, limit)
         found = [SessionSummary(**dict(zip(_SESSION_FIELDS, row, strict=True))) for row in rows]
         return pages.page(found, limit, "sessions", lambda s: (s.started_ns, s.session_id))
@@ -156,7 +165,7 @@ class PostgresSpans:
             f"SELECT {READ} FROM spans s WHERE {asked.sql}"  # noqa: S608 - see conditions.py
             " ORDER BY s.started_ns DESC, s.trace_id DESC, s.span_id DESC LIMIT %s"
         )
-        async with self._database.connection() as connection:
+        async with self._looking(wanted) as connection:
             rows = await _rows(connection, statement, asked.values, limit)
             found = await self._read(connection, tenant, rows)
         return pages.page(
@@ -171,6 +180,9 @@ class PostgresSpans:
         """Also its log records and points of metrics, and what its traces have of nobody's
         session. Series stay: they name no session and no person."""
         return await erasing.erase_session(self._database, tenant, session_id)
+
+    def _looking(self, wanted: Wanted) -> AbstractAsyncContextManager[Connection]:
+        return self._patience.search() if wanted.text or wanted.tags else self._patience.list()
 
     async def _of_trace(
         self, tenant: str, trace_id: str, statement: str, values: dict[str, Any]

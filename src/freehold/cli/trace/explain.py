@@ -10,7 +10,7 @@ from freehold.cli.options import platform_options
 from freehold.cli.output import Output, when
 from freehold.cli.platform import Platform
 from freehold.cli.trace import shown
-from freehold.cli.trace.found import trace_id
+from freehold.cli.trace.found import span_id, trace_id
 
 _TITLES = {
     "request": "was asked",
@@ -43,10 +43,10 @@ def explain(
 
     The request, what was remembered, what earlier tools said, the model's answer with its
     reasoning, the policy's decision, the credential; how sure each is; and what is missing. SPAN is
-    the call's span id; without it the last tool call of the trace.
+    the call's span id, or its beginning; without it the last tool call of the trace.
     """
     id, output = trace_id(platform, trace), platform.output
-    wanted = span or _last_call(platform, id, tool)
+    wanted = span_id(platform, id, span) if span else _last_call(platform, id, tool)
     found = platform.own.get("traces", id, "spans", wanted, "explanation")
     if output.as_json:
         output.document(found)

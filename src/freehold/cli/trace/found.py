@@ -11,10 +11,12 @@ from freehold.cli import runtimes
 from freehold.cli.failure import CliError
 from freehold.cli.options import applied, pairs, platform_options
 from freehold.cli.platform import Platform
+from freehold.ports.replay import FORK_PREFIX
 
 LATEST = "latest"
 _LOOKED_AT = 1000
 _BEGINNING = re.compile(r"[0-9a-f]{4,32}")
+_SPAN_BEGINNING = re.compile(r"[0-9a-f]{4,16}")
 _RUNTIME_ID = re.compile(r"[a-zA-Z]\w*-[a-zA-Z0-9]{10}")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)?")
 _MILLISECONDS = {None: 1, "ms": 1, "s": 1000, "m": 60_000}
@@ -45,6 +47,66 @@ def trace_id(platform: Platform, wanted: str) -> str:
             hint=f"Such as: {', '.join(fitting[:3])}",
         )  # fmt: skip
     return str(fitting[0])
+
+
+def span_id(platform: Platform, trace: str, wanted: str) -> str:
+    """Of a span of the trace, by the beginning of its id. Raises CliError as `trace_id` does."""
+    wanted = wanted.lower()
+    if not _SPAN_BEGINNING.fullmatch(wanted):
+        raise CliError(
+            f"{wanted!r} is no span's id: 16 hexadecimal digits, or at least the first four.",
+            code="BadName",
+        )
+    if len(wanted) == 16:
+        return wanted
+    spans = platform.own.get("traces", trace)["spans"]
+    fitting = [each["spanId"] for each in spans if each["spanId"].startswith(wanted)]
+    if len(fitting) == 1:
+        return str(fitting[0])
+    if fitting:
+        raise CliError(
+            f"{len(fitting)} spans begin with {wanted}.", code="BadName",
+            hint=f"Such as: {', '.join(fitting[:3])}",
+        )  # fmt: skip
+    raise CliError(
+        f"No span of trace {trace} begins with {wanted}.", code="ResourceNotFoundException",
+        hint=f"Its spans: freehold trace show {trace} --ids",
+    )  # fmt: skip
+
+
+def fork_id(platform: Platform, wanted: str) -> str:
+    """Of a fork by its id, the beginning of one with or without "fork-", or `latest`."""
+    digits = wanted.lower().removeprefix(FORK_PREFIX)
+    if digits == LATEST:
+        newest = platform.own.get("forks", limit=1)["forks"]
+        if not newest:
+            raise _no_fork("There is no fork yet.")
+        return str(newest[0]["forkId"])
+    if not _BEGINNING.fullmatch(digits):
+        raise CliError(
+            f"{wanted!r} is no fork's id: {FORK_PREFIX} and 32 hexadecimal digits, or at least the "
+            "first four.",
+            code="BadName",
+        )
+    if len(digits) == 32:
+        return FORK_PREFIX + digits
+    recent = platform.own.pages("forks", items="forks", limit=_LOOKED_AT)
+    ids = [each["forkId"] for each in recent]
+    fitting = [each for each in ids if each.startswith(FORK_PREFIX + digits)]
+    if not fitting:
+        raise _no_fork(f"None of the newest forks begins with {wanted}.")
+    if len(fitting) > 1:
+        raise CliError(
+            f"{len(fitting)} forks begin with {wanted}.", code="BadName",
+            hint=f"Such as: {', '.join(fitting[:3])}",
+        )  # fmt: skip
+    return str(fitting[0])
+
+
+def _no_fork(message: str) -> CliError:
+    return CliError(
+        message, code="ResourceNotFoundException", hint="Those there are: freehold trace forks"
+    )
 
 
 def _none(message: str) -> CliError:

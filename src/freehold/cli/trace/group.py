@@ -2,7 +2,9 @@
 
 import click
 
+from freehold.cli.trace.comparing import compare
 from freehold.cli.trace.explain import explain
+from freehold.cli.trace.forks import fork, forks, unfork
 from freehold.cli.trace.listing import list_traces, watch
 from freehold.cli.trace.show import show
 from freehold.cli.trace.sums import costs, series, sessions
@@ -16,5 +18,7 @@ def trace() -> None:
     """
 
 
-for _command in (list_traces, show, watch, explain, sessions, costs, series):
+for _command in (
+    list_traces, show, watch, explain, fork, forks, compare, unfork, sessions, costs, series,
+):  # fmt: skip
     trace.add_command(_command)

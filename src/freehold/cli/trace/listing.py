@@ -50,6 +50,7 @@ def watch(platform: Platform, *, query: dict[str, Any]) -> None:
                 output.line(trace)
             else:
                 output.say("  ".join(_row(trace)))
+    output.note("The platform ended it: it is stopping, or starting anew.")
 
 
 def _row(trace: dict[str, Any]) -> list[str]:

@@ -12,31 +12,40 @@ from freehold.cli.options import platform_options
 from freehold.cli.output import Output, when
 from freehold.cli.platform import Platform
 from freehold.cli.trace import shown
-from freehold.cli.trace.found import trace_id
+from freehold.cli.trace.found import span_id, trace_id
 
 _BAR_CHARACTERS = 24
 _WIDE_ENOUGH = 120
 _NAME_CHARACTERS_MAX = 72
+_ID_DIGITS = 8
 
 
 @click.command()
 @click.argument("trace")
 @click.argument("span", required=False)
+@click.option("--ids", is_flag=True, help="With the ids of spans, shortened.")
 @click.option("--content", is_flag=True, help="With what was said, where it was captured.")
 @click.option("--raw", is_flag=True, help="With attributes as they came; for --json.")
 @click.option("--full", is_flag=True, help="Long texts whole.")
 @platform_options
 def show(
-    platform: Platform, *, trace: str, span: str | None, content: bool, raw: bool, full: bool
+    platform: Platform,
+    *,
+    trace: str,
+    span: str | None,
+    ids: bool,
+    content: bool,
+    raw: bool,
+    full: bool,
 ) -> None:
     """Show TRACE as a tree, with times, tokens and costs.
 
-    With SPAN, one span of it with all that is known of it.
+    With SPAN, one span of it with all that is known of it: its id, or the beginning of one.
     """
     id, output = trace_id(platform, trace), platform.output
     asked = {"raw": "true" if raw else None}
     if span is not None:
-        one = platform.own.get("traces", id, "spans", span, **asked)
+        one = platform.own.get("traces", id, "spans", span_id(platform, id, span), **asked)
         if output.as_json:
             output.document(one)
         else:
@@ -48,7 +57,7 @@ def show(
         return
     _show_summary(output, found["trace"])
     for line, each in _lines(found):
-        output.say(line)
+        output.say(f"{each['spanId'][:_ID_DIGITS]}  {line}" if ids else line)
         if content:
             _show_content(output, each, full=full, indent=6 + 3 * each.get("depth", 0))
     if found["truncated"]:

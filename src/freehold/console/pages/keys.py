@@ -11,13 +11,14 @@ from freehold.console.visit import Visit
 from freehold.kernel.errors import FreeholdError, ValidationFailed
 
 LIST = "/console/keys"
-ROLES = {
+PERSON_ROLES = {
     "admin": "everything in this account",
     "developer": "make and change agents, gateways, memories",
     "operator": "run, stop and look into what is there",
     "invoker": "call agents and tools",
     "auditor": "read all, the audit too, and change nothing",
 }
+ROLES = {**PERSON_ROLES, "ingester": "send telemetry, and nothing else"}
 _OWN = "/freehold/v1/keys"
 _DESCRIPTION_CHARS_MAX = 200
 _DONE = {

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from freehold.console.answer import Answer, GoTo, Page
-from freehold.console.pages.keys import LIST, ROLES, chosen_roles
+from freehold.console.pages.keys import LIST, PERSON_ROLES, chosen_roles
 from freehold.console.ports import Platform
 from freehold.console.routes import Route
 from freehold.console.visit import Visit
@@ -56,7 +56,8 @@ class PeoplePages:
     async def listing(self, visit: Visit, refused: FreeholdError | None = None) -> Answer:
         found = await self._platform.get(visit, _OWN)
         data = People(
-            people=found["people"], roles=ROLES, done=_DONE.get(visit.query.get("done", ""), ""),
+            people=found["people"], roles=PERSON_ROLES,
+            done=_DONE.get(visit.query.get("done", ""), ""),
             problem="" if refused is None else refused.message,
         )  # fmt: skip
         status = 200 if refused is None else refused.status

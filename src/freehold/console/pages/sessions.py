@@ -14,12 +14,16 @@ from freehold.console.parts import Part, part
 from freehold.console.ports import Platform
 from freehold.console.routes import Route
 from freehold.console.visit import Visit
+from freehold.kernel.errors import NotFound
 
 _PATH = "/console/sessions"
 _OWN = "/freehold/v1"
 _SESSIONS_A_PAGE = 50
 _STEPS_MAX = 500
 _LIVE_MAX = 1000
+_TRACES_MAX = 500
+_SINCE = "30d"
+"""As far back as the list goes."""
 
 
 class Sessions(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,9 +105,7 @@ class SessionPages:
     async def show(self, visit: Visit) -> Answer:
         session_id = visit.params["sessionId"]
         found, sandboxes, names = await asyncio.gather(
-            self._platform.get(
-                visit, f"{_OWN}/traced-sessions/{{sessionId}}", sessionId=session_id
-            ),
+            self._traced(visit, session_id),
             part(
                 self._platform.get(
                     visit, f"{_OWN}/sessions", sessionId=session_id, status="all", limit=10
@@ -134,6 +136,27 @@ class SessionPages:
             later=_beside(traces, chosen, shown, place, 1),
         )  # fmt: skip
         return Page(template="session.html", title="Session", data=session)
+
+    async def _traced(self, visit: Visit, session_id: str) -> dict[str, Any]:
+        found: dict[str, Any]
+        if "/" not in session_id:
+            found = await self._platform.get(
+                visit, f"{_OWN}/traced-sessions/{{sessionId}}", sessionId=session_id, since=_SINCE
+            )
+            return found
+        # No path of our own API holds such a name; its lists are asked for it.
+        asked = {"sessionId": session_id, "since": _SINCE}
+        sessions, traces = await asyncio.gather(
+            self._platform.get(visit, f"{_OWN}/traced-sessions", **asked, limit=1),
+            self._platform.get(visit, f"{_OWN}/traces", **asked, limit=_TRACES_MAX),
+        )
+        if not sessions["sessions"]:
+            raise NotFound(f"no traces of a session {session_id} in that time")
+        return {
+            "session": sessions["sessions"][0],
+            "traces": sorted(traces["traces"], key=lambda trace: str(trace["startedAt"])),
+            "truncated": bool(traces.get("nextToken")),
+        }
 
     async def _steps(self, visit: Visit, trace_id: str) -> list[spans.Row]:
         """What a person follows: the root, and whatever was said, called, read or decided. Where

@@ -21,6 +21,7 @@ from freehold.kernel.errors import AccessDenied, FreeholdError, NotFound
 from freehold.kernel.session import DoorwaySession, doorway_session, session_caller
 from freehold.ports.exports import Signal
 from freehold.ports.models import ModelProvider
+from freehold.ports.replay import Replays
 
 _CREDENTIALS_PATH = "/credentials"
 _WIRES = ", ".join(wire.prefix.removeprefix("/model/") for wire in WIRES)
@@ -35,6 +36,7 @@ class DoorwayEdge:
 
     `platform` gets every path that is not the doorway's own. `spool_space` is where bodies wait
     that have to be hashed before they are sent (Bedrock's); the system's temporary files when None.
+    `replays` is asked about model calls of sessions that are forks.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class DoorwayEdge:
         telemetry: otlp.TelemetrySink | None = None,
         limits: DoorwayLimits | None = None,
         spool_space: SpoolSpace | None = None,
+        replays: Replays | None = None,
     ) -> None:
         self._platform = platform
         self._pipeline = pipeline
@@ -57,6 +60,7 @@ class DoorwayEdge:
             authenticator=_authenticate,
             limits=self._limits,
             space=spool_space or SpoolSpace(tempfile.gettempdir(), bytes_max=_SPOOL_BYTES_MAX),
+            replays=replays,
         )
 
     async def close(self) -> None:

@@ -3,23 +3,26 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
 from freehold.edges.doorway.limits import DoorwayLimits
 from freehold.edges.doorway.passage import Passage
 from freehold.edges.doorway.refusals import ProviderUnusable
+from freehold.edges.doorway.replaying import Replaying
 from freehold.edges.doorway.reply import Reply
 from freehold.edges.doorway.request import RequestBody
 from freehold.edges.doorway.upstream import Upstreams
 from freehold.edges.doorway.wires import Wire, raw_path
 from freehold.edges.pipeline import Authenticator, Call, Pipeline
 from freehold.edges.spool import ClientDisconnected, Inbound, SpoolSpace
-from freehold.kernel.errors import FreeholdError, Throttled
+from freehold.kernel.errors import Conflict, FreeholdError, Throttled
 from freehold.kernel.session import DoorwaySession
 from freehold.ports.models import ModelProvider
+from freehold.ports.replay import Replays
 
 log = logging.getLogger("freehold.doorway")
 
@@ -37,11 +40,13 @@ class ModelPassThrough:
         authenticator: Authenticator,
         limits: DoorwayLimits,
         space: SpoolSpace,
+        replays: Replays | None = None,
     ) -> None:
         self._upstreams = Upstreams(providers, limits, space)
         self._pipeline = pipeline
         self._authenticator = authenticator
         self._limits = limits
+        self._replaying = Replaying(replays)
         self._in_flight: Counter[str] = Counter()
 
     async def close(self) -> None:
@@ -68,8 +73,11 @@ class ModelPassThrough:
             log.debug("session %s hung up during a model call", session.session_id)
 
     async def _govern(self, passage: Passage, inbound: Inbound, reply: Reply) -> None:
+        replays = self._replaying.concerns(passage)
+
         async def prepare(call: Call) -> None:
-            self._upstreams.provider(passage.wire)
+            if not replays:  # what is answered from the record needs no provider
+                self._upstreams.provider(passage.wire)
             passage.body.check_declared()
 
         call = Call(
@@ -85,7 +93,8 @@ class ModelPassThrough:
             call.status = _CLIENT_CLOSED_REQUEST
             passage.begin()
             try:
-                await self._while_client_listens(passage, reply)
+                exchange = self._replayed if replays else self._upstreams.exchange
+                await self._while_client_listens(exchange(passage, reply), passage, reply)
                 call.status = reply.status
             except FreeholdError as error:
                 call.status = _status(passage.wire, error)
@@ -93,8 +102,14 @@ class ModelPassThrough:
             finally:
                 passage.tell()
 
-    async def _while_client_listens(self, passage: Passage, reply: Reply) -> None:
-        exchange = asyncio.ensure_future(self._upstreams.exchange(passage, reply))
+    async def _replayed(self, passage: Passage, reply: Reply) -> None:
+        if not await self._replaying.answered(passage, reply):
+            await self._upstreams.exchange(passage, reply)
+
+    async def _while_client_listens(
+        self, exchanging: Coroutine[Any, Any, None], passage: Passage, reply: Reply
+    ) -> None:
+        exchange = asyncio.ensure_future(exchanging)
         hung_up = asyncio.ensure_future(passage.body.hung_up())
         try:
             await asyncio.wait((exchange, hung_up), return_when=asyncio.FIRST_COMPLETED)
@@ -134,7 +149,7 @@ async def _refuse(wire: Wire, inbound: Inbound, reply: Reply, error: FreeholdErr
         return
     status = _status(wire, error)
     body, headers = wire.error(error, status)
-    if isinstance(error, ProviderUnusable):
+    if isinstance(error, ProviderUnusable | Conflict):
         headers = {**headers, "x-should-retry": "false"}  # heeded by OpenAI's and Anthropic's SDKs
     if not await inbound.drain():
         headers = {**headers, "connection": "close"}

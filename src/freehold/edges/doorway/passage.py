@@ -1,6 +1,8 @@
 """One model call on its way: what was asked, and what became of it, as its span tells it."""
 
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from starlette.types import Scope
 
@@ -12,6 +14,8 @@ from freehold.ports.content_capture import CONTENT_BYTES_MAX
 from freehold.ports.exchanges import contents, wire_of_operation
 from freehold.ports.model_spans import PROVIDERS, usage_attributes
 from freehold.ports.usage import UsageReader
+
+_STREAMS = ("text/event-stream", "application/vnd.amazon.eventstream")
 
 
 class Passage:
@@ -29,11 +33,11 @@ class Passage:
         self.span: tracing.Span | None = None
         self._reader: UsageReader | None = None
         self._content_type = ""
-        self._streamed = False
         self._captured: bytearray | None = None
         self._cut = False
         self._first_byte_ms: float | None = None
         self._began = 0.0
+        self._replay: dict[str, Any] = {}
 
     def begin(self) -> None:
         """Once it is admitted."""
@@ -41,8 +45,13 @@ class Passage:
         if tracing.captures() and self.target.operation != "Embeddings":
             self._captured = bytearray()
 
-    def answering(self, content_type: str, reader: UsageReader, *, streamed: bool) -> None:
-        self._content_type, self._reader, self._streamed = content_type, reader, streamed
+    def answering(self, content_type: str, reader: UsageReader | None = None) -> None:
+        """Without a reader it took no tokens."""
+        self._content_type, self._reader = content_type, reader
+
+    def replayed(self, attributes: Mapping[str, Any]) -> None:
+        """What its span is to say of that, besides what was said."""
+        self._replay |= attributes
 
     def heard(self, chunk: bytes) -> None:
         if self._first_byte_ms is None:
@@ -63,7 +72,8 @@ class Passage:
             "gen_ai.operation.name": operation,
             "gen_ai.provider.name": PROVIDERS[self.wire.kind],
             "freehold.metered": True,
-            "freehold.streamed": self._streamed,
+            "freehold.streamed": self._content_type.startswith(_STREAMS),
+            **self._replay,
         }
         if model:
             span.name = f"{operation} {model}"
@@ -80,5 +90,5 @@ class Passage:
                 self.body.seen,
                 bytes(self._captured),
                 self._content_type,
-                cut=self._cut,
+                cut=self._cut or self.body.unseen,
             )

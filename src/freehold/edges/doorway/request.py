@@ -1,4 +1,5 @@
-"""A session's request body on its way through: bounded, counted, never whole in memory."""
+"""A session's request body on its way through: bounded, counted, never whole in memory unless it
+has to be read first, as a fork's has."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -18,18 +19,25 @@ class _Asked(msgspec.Struct):
 
 
 class RequestBody:
-    """May be read once. `failure` says why a reading of it ended early."""
+    """May be read once, but see `replace`. `failure` says why a reading of it ended early."""
 
     def __init__(self, inbound: Inbound, *, bytes_max: int) -> None:
         self._inbound = inbound
         self._bytes_max = bytes_max
         self._head: list[bytes] = []
         self._stopped = asyncio.Event()
+        self._instead: bytes | None = None
         self.failure: FreeholdError | ClientDisconnected | None = None
 
     @property
     def declared_bytes(self) -> int | None:
-        return self._inbound.declared_bytes
+        return self._inbound.declared_bytes if self._instead is None else len(self._instead)
+
+    def replace(self, whole: bytes) -> None:
+        """Once it has been read: it may be read again, and is this."""
+        assert self._inbound.body_ended, "what was not read would be taken for the next request"
+        self._instead = whole
+        self._head = [] if self.unseen else [whole]
 
     def check_declared(self) -> None:
         if self.declared_bytes is not None and self.declared_bytes > self._bytes_max:
@@ -38,10 +46,10 @@ class RequestBody:
     @property
     def model(self) -> str:
         """The `model` member, once the body has been read; "" where there is none to see."""
-        if not self._inbound.body_ended or self._inbound.received_bytes > _HEAD_BYTES_MAX:
+        if not self._inbound.body_ended or self.unseen:
             return ""
         try:
-            return msgspec.json.decode(b"".join(self._head), type=_Asked).model[:256]
+            return msgspec.json.decode(self.seen, type=_Asked).model[:256]
         except msgspec.MsgspecError:
             return ""
 
@@ -50,8 +58,18 @@ class RequestBody:
         """The body so far; nothing of one that is larger than what is kept."""
         return b"".join(self._head)
 
+    @property
+    def unseen(self) -> bool:
+        """Whether it is larger than what is kept."""
+        whole = self._instead
+        size = self._inbound.received_bytes if whole is None else len(whole)
+        return size > _HEAD_BYTES_MAX
+
     async def chunks(self) -> AsyncIterator[bytes]:
         """Raises what `failure` then holds."""
+        if self._instead is not None:
+            yield self._instead
+            return
         try:
             while not self._inbound.body_ended:
                 if chunk := await self._inbound.chunk():

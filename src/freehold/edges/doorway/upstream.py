@@ -26,7 +26,6 @@ _CONNECTIONS_MAX = 512
 _KEEPALIVE_SECONDS = 30.0
 _WHOLE_BYTES_MAX = 256 << 10
 _REFUSAL_BYTES_MAX = 16 << 10
-_STREAMS = ("text/event-stream", "application/vnd.amazon.eventstream")
 _RESPONSE_HEADERS = frozenset(
     {
         "cache-control",
@@ -143,8 +142,7 @@ async def _answer(
     for value in headers.values():
         guard.check(value.encode() + b"\n")
     content_type = headers.get("content-type", "")
-    reader = usage_reader(content_type, headers)
-    passage.answering(content_type, reader, streamed=content_type.startswith(_STREAMS))
+    passage.answering(content_type, usage_reader(content_type, headers))
     await reply.begin(response.status, headers)
     async for chunk in _chunks(head, response):
         guard.check(chunk)

@@ -51,6 +51,16 @@ class Wire(msgspec.Struct, frozen=True, kw_only=True):
                 return Target(operation, below, unquote(match.groupdict().get("model", "")))
         raise NotFound(f"{method} {path[:200]} is not a call that the doorway passes on")
 
+    def naming(self, target: Target, model: str) -> Target:
+        """The same call of another model, where the path names it; else the same target."""
+        for method, pattern, operation in self.routes:
+            match = pattern.fullmatch(target.path)
+            if operation == target.operation and match and "model" in match.groupdict():
+                start, end = match.span("model")
+                named = target.path[:start] + quote(model, safe="") + target.path[end:]
+                return self.target(method, self.prefix + named)
+        return target
+
     def query(self, query: str) -> str:
         if self.query_names is None:
             return query
@@ -183,6 +193,7 @@ _OPENAI_TYPES = {
     400: "invalid_request_error",
     403: "permission_error",
     404: "invalid_request_error",
+    409: "invalid_request_error",
     413: "invalid_request_error",
     429: "rate_limit_error",
 }
@@ -190,6 +201,7 @@ _ANTHROPIC_TYPES = {
     400: "invalid_request_error",
     403: "permission_error",
     404: "not_found_error",
+    409: "invalid_request_error",
     413: "request_too_large",
     429: "rate_limit_error",
     503: "overloaded_error",
@@ -198,6 +210,7 @@ _BEDROCK_CODES = {
     400: "ValidationException",
     403: "AccessDeniedException",
     404: "ResourceNotFoundException",
+    409: "ConflictException",
     413: "ValidationException",
     424: "ModelErrorException",
     429: "ThrottlingException",
@@ -208,6 +221,7 @@ _GEMINI_STATUSES = {
     400: "INVALID_ARGUMENT",
     403: "PERMISSION_DENIED",
     404: "NOT_FOUND",
+    409: "ABORTED",
     413: "INVALID_ARGUMENT",
     429: "RESOURCE_EXHAUSTED",
     502: "UNAVAILABLE",

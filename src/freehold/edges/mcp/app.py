@@ -37,6 +37,7 @@ from freehold.kernel import ids
 from freehold.kernel.caller import Caller
 from freehold.kernel.errors import FreeholdError, NotFound, PlatformFailed, Unavailable
 from freehold.kernel.request import Request
+from freehold.kernel.session import doorway_session
 from freehold.ports.authorizer import AccessKeys, BearerTokens
 from freehold.ports.mcp import INVOKE, Client, Door, Gateways, Handover, Session, Sessions
 
@@ -273,6 +274,7 @@ class Visit:
             acts_in=self.call.tenant,
             source=str(client[0]) if client else "",
             query=self.scope["query_string"].decode("latin-1"),
+            session=doorway_session(self.scope),
         )
 
     async def session(self) -> Session | None:

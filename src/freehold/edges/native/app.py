@@ -15,6 +15,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from freehold.edges.auditing import note_created
+from freehold.edges.native.followers import Followers
 from freehold.edges.native.openapi import PREFIX, ErrorAnswer, ErrorDetail, document
 from freehold.edges.pipeline import Call, Pipeline
 from freehold.edges.sigv4 import SignatureRules, Verifier
@@ -48,6 +49,7 @@ class NativeEdge:
         rules = SignatureRules(region=region, services=frozenset({SIGNING_NAME}))
         self._verifier = Verifier(keys, rules)
         self._pipeline, self._region = pipeline, region
+        self._followers = Followers()
         self.document = document(operations, version=version)
         described = msgspec.json.encode(self.document)
         routes = [Route(PREFIX + "/openapi.json", _answering(described))]
@@ -61,6 +63,10 @@ class NativeEdge:
         app = Starlette(routes=routes, exception_handlers={HTTPException: _http_error})
         app.router.redirect_slashes = False
         self._app: ASGIApp = app
+
+    def stop(self) -> None:
+        """Before the server drains: streams that wait for news would hold it up."""
+        self._followers.stop()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app(scope, receive, send)
@@ -115,6 +121,8 @@ class NativeEdge:
                     headers={k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]},
                 )
                 answer = await operation.act(request, asked["params"], asked["body"])
+                if operation.follows and asked["params"].get("follow", True):
+                    answer = self._followers.until_stopped(answer)
                 call.status = operation.status
                 note_created(call, answer)
                 await _respond(operation, answer, call, send=started)

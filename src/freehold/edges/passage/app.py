@@ -16,6 +16,7 @@ from freehold.kernel.body import Body, BytesBody
 from freehold.kernel.caller import Caller
 from freehold.kernel.errors import FreeholdError, NotFound, PlatformFailed, Unavailable
 from freehold.kernel.request import Request
+from freehold.kernel.session import doorway_session
 from freehold.ports.mcp import INVOKE, Door
 from freehold.ports.passages import Passages, Passed, Passing
 
@@ -150,6 +151,7 @@ class _Visit:
                 origin=self._edge.origin(self._scope, self._headers),
                 acts_in=call.tenant,
                 source=str(client[0]) if client else "",
+                session=doorway_session(self._scope),
             ),
             door=door,
             method=self._scope["method"],

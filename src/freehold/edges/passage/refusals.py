@@ -39,6 +39,8 @@ def headers(error: FreeholdError, challenged: bytes) -> dict[str, str]:
     found = {"content-type": "application/json", "x-amzn-errortype": error.code}
     if challenged:
         found["www-authenticate"] = challenged.decode("latin-1")
+    if error.status == 409:
+        found["x-should-retry"] = "false"  # heeded by OpenAI's and Anthropic's SDKs
     if error.status in (429, 503):
         seconds = float(error.fields.get("retry_after", _RETRY_SECONDS))
         found["retry-after"] = str(max(1, math.ceil(seconds)))

@@ -10,6 +10,7 @@ import msgspec
 from freehold.ports.content_capture import CONTENT_BYTES_MAX
 from freehold.ports.exchanges import answers, requests
 from freehold.ports.exchanges.parts import Json
+from freehold.ports.exchanges.raw import EVENT_STREAM, media_type, recorded
 
 Wire = Literal["chat", "responses", "messages", "converse", "gemini", ""]
 
@@ -36,7 +37,6 @@ _READERS: Mapping[str, tuple[Callable[[Json], requests.Asked], answers.Whole, an
     "converse": (requests.converse, answers.converse, answers.converse_stream),
     "gemini": (requests.gemini, answers.gemini, answers.gemini_stream),
 }
-_BINARY = "application/vnd.amazon.eventstream"
 _PRELUDE_BYTES, _CHECKSUM_BYTES = 12, 4
 # What reading another shape than the known ones ends in.
 _UNKNOWN = (
@@ -54,18 +54,38 @@ def wire_of_path(path: str) -> Wire:
     return next((wire for end, wire in _PATHS.items() if path.rstrip("/").endswith(end)), "")
 
 
+def raw_contents(
+    request: bytes,
+    response: bytes,
+    content_type: str,
+    *,
+    request_type: str = "application/json",
+    cut: bool = False,
+) -> dict[str, Any]:
+    """Attributes. `content_type` is the answer's. `cut`: not all of either is given."""
+    found: dict[str, Any] = {}
+    for name, raw, kind in (
+        ("request", request, request_type),
+        ("response", response, content_type),
+    ):
+        if raw:
+            found[f"freehold.exchange.{name}"], shortened = recorded(raw, kind)
+            cut = cut or shortened
+    if content_type:
+        found["freehold.exchange.content_type"] = content_type
+    if media_type(request_type) != "application/json":
+        found["freehold.exchange.request_content_type"] = request_type
+    if cut:
+        found["freehold.exchange.truncated"] = True
+    return found
+
+
 def contents(
     wire: Wire, request: bytes, response: bytes, content_type: str, *, cut: bool = False
 ) -> dict[str, Any]:
-    """Attributes. `cut`: `response` is the beginning of a longer one."""
-    kind = content_type.partition(";")[0].strip().lower()
-    found: dict[str, Any] = {}
-    if request:
-        found["freehold.exchange.request"] = _bounded(request)
-    if response:
-        found["freehold.exchange.response"] = _raw(response, kind)
-    if cut or len(request) > CONTENT_BYTES_MAX:
-        found["freehold.exchange.truncated"] = True
+    """Those, and the messages that are in them."""
+    kind = media_type(content_type)
+    found = raw_contents(request, response, content_type, cut=cut)
     readers = _READERS.get(wire)
     if readers is None:
         return found
@@ -100,20 +120,8 @@ def _told(messages: list[Json]) -> str:
     return f"[{b','.join(reversed(kept)).decode()}]" if kept else ""
 
 
-def _bounded(raw: bytes) -> str:
-    return raw[:CONTENT_BYTES_MAX].decode(errors="replace")
-
-
-def _raw(response: bytes, kind: str) -> str:
-    """As it came; what is no text as a `data:` URL."""
-    if kind != _BINARY:
-        return _bounded(response)
-    whole = response[: CONTENT_BYTES_MAX * 3 // 4]
-    return f"data:{_BINARY};base64,{base64.b64encode(whole).decode()}"
-
-
 def _events(raw: bytes, kind: str) -> Iterator[Json]:
-    if kind == _BINARY:
+    if kind == EVENT_STREAM:
         yield from _frames(raw)
         return
     for line in raw.split(b"\n"):

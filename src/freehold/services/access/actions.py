@@ -11,6 +11,7 @@ table with the models and with our own operations, so that a new one is given it
 - secrets: get a credential, or what opens one
 - administer: people, keys, who else is let in, what costs money
 - oversee: the audit, and who has access
+- ingest: send telemetry
 - self: about the caller's own account
 - inside: what code in a sandbox may call (no role has it)
 - gateway: what a gateway may call of this platform, as its target (no role has it)
@@ -220,6 +221,9 @@ _TABLE: tuple[tuple[str, str, str], ...] = (
         ExplainSpan GetModelCosts GetSpan GetTrace GetTraceSeries GetTracedSession ListSpans
         ListTracedSessions ListTraces WatchTraces
     """),
+    ("freehold", "read", "CompareFork GetFork GetForkPoint ListForks"),
+    # It invokes the agent besides, as who forks: whoever may not is refused there.
+    ("freehold", "operate", "CreateFork DeleteFork"),
     # Of a person, and for good.
     ("freehold", "administer", "EraseMemoryActor"),
     # What an agent is to know of whom it talks to.
@@ -233,6 +237,7 @@ _TABLE: tuple[tuple[str, str, str], ...] = (
     ("freehold", "invoke", "InvokeFunction"),
     # Telemetry from outside; code in a sandbox sends its own, through either of its doors.
     ("freehold", "write", "ExportTelemetry"),
+    ("freehold", "ingest", "ExportTelemetry"),
     ("freehold", "inside", "ExportTelemetry"),
     ("freehold", "read", "GetTelemetryConfiguration"),
     # What is kept of what people say: not for who writes the agent.
@@ -252,8 +257,8 @@ _TABLE: tuple[tuple[str, str, str], ...] = (
         SwitchAccount
     """),
     ("console", "read", """
-        ExplainSpan FollowTraces GetAgent GetSession GetSpan GetTrace ListAgents ListSessions
-        ListTraces
+        ExplainSpan FollowTraces GetAgent GetFork GetForkPoint GetSession GetSpan GetTrace
+        ListAgents ListForks ListSessions ListTraces
     """),
     # Each of these asks for what it does with the person's own roles again.
     ("console", "invoke", "StopAgentSession TryAgent"),
@@ -261,7 +266,7 @@ _TABLE: tuple[tuple[str, str, str], ...] = (
     ("console", "read", """
         ReadErasures ReadGateways ReadIdentities ReadMemories ReadPolicies ReportCosts
     """),
-    ("console", "operate", "RevokeOauthGrant SynchronizeGatewayTarget"),
+    ("console", "operate", "CreateFork DeleteFork RevokeOauthGrant SynchronizeGatewayTarget"),
     ("console", "invoke", "TryTool"),
     ("console", "administer", """
         AddPerson ChangeAccessKey ChangePerson CreateAccessKey DecideGatewayChange
@@ -271,8 +276,8 @@ _TABLE: tuple[tuple[str, str, str], ...] = (
 )  # fmt: skip
 
 GROUPS = (
-    "read", "write", "operate", "invoke", "secrets", "administer", "oversee", "self",
-    "inside", "gateway", "bearer", "anonymous",
+    "read", "write", "operate", "invoke", "secrets", "administer", "oversee", "ingest",
+    "self", "inside", "gateway", "bearer", "anonymous",
 )  # fmt: skip
 
 SHAREABLE = (

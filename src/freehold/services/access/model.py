@@ -8,8 +8,6 @@ import msgspec
 KEYS_PER_TENANT_MAX = 100
 DESCRIPTION_CHARS_MAX = 200
 
-ROLES = ("admin", "developer", "operator", "invoker", "auditor")
-"""What each may do: roles.cedar."""
 ADMIN = frozenset({"admin"})
 
 _ID = re.compile(r"FHIA[A-Z2-7]{16}")

@@ -8,10 +8,9 @@ import msgspec
 from freehold.kernel.errors import Conflict, NotFound
 from freehold.kernel.operation import Operation, Parameter, Params
 from freehold.kernel.request import Request
+from freehold.kernel.roles import Role
 from freehold.services.access.model import AccessKeyRecord
 from freehold.services.access.service import AccessKeyService
-
-Role = Literal["admin", "developer", "operator", "invoker", "auditor"]
 
 
 class KeyView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

@@ -7,6 +7,7 @@ from collections.abc import Collection
 
 from freehold.kernel import ids
 from freehold.kernel.errors import NotFound, QuotaExceeded, Unavailable, ValidationFailed
+from freehold.kernel.roles import ROLES
 from freehold.ports.authorizer import AccessKey
 from freehold.ports.database import Database
 from freehold.ports.secrets import SealBroken, Sealer
@@ -16,7 +17,6 @@ from freehold.services.access.model import (
     ADMIN,
     DESCRIPTION_CHARS_MAX,
     KEYS_PER_TENANT_MAX,
-    ROLES,
     AccessKeyRecord,
     NewAccessKey,
     is_access_key_id,

@@ -106,6 +106,7 @@ def operations(trail: AuditTrail, *, operator: str) -> list[Operation]:
         ),
         Operation(
             name="FollowAudit", method="GET", path="/audit/follow", act=own.follow, streams=True,
+            follows=True,
             summary="What is done and decided from now on, as JSON lines", answer=AuditLine,
             parameters=(*_FILTERS, _INTENTS, _PLATFORM),
         ),

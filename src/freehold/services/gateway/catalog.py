@@ -1,5 +1,6 @@
 """A gateway as its data path knows it: in a worker's memory, until something of it changes."""
 
+import copy
 import functools
 import hashlib
 import re
@@ -20,6 +21,7 @@ from freehold.services.gateway.naming import Naming, exposed, short
 from freehold.services.gateway.rules import Rules
 
 _TEMPLATE_PARTS_MAX = 15
+_ENGINES_MAX = 16
 URI_LENGTH_MAX = 4096
 
 _SEARCH_DEFINITION: Json = {
@@ -183,6 +185,7 @@ class Catalog:
         self.access = groups.compiled(action_groups, tool_access)
         self.rules = rules or Rules()
         self._policies = policies or {}
+        self._by_engine: dict[str, Catalog] = {}
         self.targets = {behind.name: behind for behind in targets}
         self.ready = [behind for behind in targets if behind.status == "READY"]
         self.dynamic = [behind for behind in self.ready if behind.dynamic]
@@ -225,6 +228,21 @@ class Catalog:
             mode=self._policies.get("mode", "LOG_ONLY"),
             tools=tuple(tools.values()),
         )
+
+    def decided_by(self, engine_arn: str) -> "Catalog":
+        """The same with that engine in ENFORCE in place of its own. The same object while this one
+        lives: what was compiled for it is kept by it."""
+        found = self._by_engine.pop(engine_arn, None)
+        if found is None:
+            found = copy.copy(self)
+            found.governed = msgspec.structs.replace(
+                self.governed, engine_arn=engine_arn, mode="ENFORCE"
+            )
+            found._by_engine = {}
+        self._by_engine[engine_arn] = found  # the last one asked for is the last to go
+        if len(self._by_engine) > _ENGINES_MAX:
+            del self._by_engine[next(iter(self._by_engine))]
+        return found
 
     @functools.cached_property
     def version(self) -> str:

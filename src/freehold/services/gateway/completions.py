@@ -5,11 +5,13 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
 
 import msgspec
 
 from freehold.kernel.errors import FreeholdError, NotFound, Unavailable
 from freehold.ports.passages import Passing
+from freehold.ports.replay import Replays
 from freehold.ports.targets import Json
 from freehold.ports.usage import UsageReader
 from freehold.ports.web import Unreachable, WebStream
@@ -24,6 +26,7 @@ from freehold.services.gateway.flow import (
     first_of,
     pieces,
 )
+from freehold.services.gateway.forks import Forks, Live
 from freehold.services.gateway.inference import CHAT, COUNT_TOKENS, MODELS_PATH, Choice, Unroutable
 from freehold.services.gateway.limits import Admission, iam_principal
 from freehold.services.gateway.passage import Plan, Ways, unreachable, whole
@@ -73,8 +76,8 @@ class _Order(msgspec.Struct, frozen=True, kw_only=True):
 class Completions:
     """What is below a gateway's `/inference`: OpenAI's and Anthropic's paths."""
 
-    def __init__(self, *, ways: Ways, reader: MakeReader) -> None:
-        self._ways, self._reader = ways, reader
+    def __init__(self, *, ways: Ways, reader: MakeReader, replays: Replays | None = None) -> None:
+        self._ways, self._reader, self._forks = ways, reader, Forks(replays)
 
     async def answer(self, plan: Plan, passing: Passing, path: str) -> Flow:
         path = "/" + path.strip("/")
@@ -85,6 +88,12 @@ class Completions:
         raw = await whole(passing.body)
         prompt = inference.Prompt(raw)
         passing.noted["model"] = prompt.model[:256]
+        told: Mapping[str, Any] = {}
+        match await self._forks.model(passing, path, prompt, raw):
+            case Flow() as flow:
+                return flow
+            case Live() as live:
+                raw, told, prompt = live.body, live.told, inference.Prompt(live.body)
         choice, nobody = None, ""
         try:
             choice = plan.inference.choose(path, prompt.model)
@@ -113,7 +122,7 @@ class Completions:
                 and prompt.streams
                 and not prompt.reports_usage,
             )
-            call = ModelCall(path, order.prompt.model, raw)
+            call = ModelCall(path, order.prompt.model, raw, told=told)
             with call.beginning():
                 begun = await self._along(order, route)
         except BaseException:

@@ -8,7 +8,9 @@ import msgspec
 
 from freehold.kernel.errors import FreeholdError, NotFound, Throttled
 from freehold.kernel.request import Request
+from freehold.kernel.tracing import Span
 from freehold.ports.mcp import Client, Door, Message
+from freehold.ports.replay import Replays
 from freehold.ports.targets import Json, RpcRefused, TargetClient, TargetFailed
 from freehold.services.gateway import results, traces
 from freehold.services.gateway.calls import (
@@ -19,6 +21,7 @@ from freehold.services.gateway.calls import (
     mcp_client,
 )
 from freehold.services.gateway.catalog import URI_LENGTH_MAX, Behind, Catalog, Offer
+from freehold.services.gateway.forks import NAME_LENGTH_MAX, Forks
 from freehold.services.gateway.lists import MEMBERS, Lists, is_search
 from freehold.services.gateway.model import SEARCH_TOOL, SEPARATOR
 from freehold.services.gateway.ports import ConsentNeeded
@@ -58,8 +61,9 @@ class McpGateways:
         lists: Lists,
         search: Search,
         versions: Sequence[str] = (),
+        replays: Replays | None = None,
     ) -> None:
-        self._catalogs, self._clients = catalogs, clients
+        self._catalogs, self._clients, self._forks = catalogs, clients, Forks(replays)
         self._calls, self._lists, self._search = calls, lists, search
         self._methods: dict[str, Callable[[Asking], Awaitable[Json]]] = {
             **dict.fromkeys(MEMBERS, lists.page),
@@ -181,16 +185,19 @@ class McpGateways:
         if not isinstance(name, str):
             raise RpcRefused(INVALID_PARAMS, "name: must be a string")
         door, arguments = asking.catalog.door, asking.message.params.get("arguments")
-        with traces.tool_call(door.gateway_id, name[:256], arguments) as span:
-            if is_search(asking, name):
-                result = await self._search_call(asking)
-            else:
-                offer = await self._lists.find(asking, "tool", name)
-                if offer is not None:
-                    span.attributes["freehold.target"] = offer.behind.name
-                result = await self._calls.call(asking, offer, name)
+        with traces.tool_call(door.gateway_id, name[:NAME_LENGTH_MAX], arguments) as span:
+            found = await self._forks.tool(asking, name, span)
+            result = await self._made(found, name, span) if isinstance(found, Asking) else found
             traces.tell_result(span, result)
         return result
+
+    async def _made(self, asking: Asking, name: str, span: Span) -> Json:
+        if is_search(asking, name):
+            return await self._search_call(asking)
+        offer = await self._lists.find(asking, "tool", name)
+        if offer is not None:
+            span.attributes["freehold.target"] = offer.behind.name
+        return await self._calls.call(asking, offer, name)
 
     async def _search_call(self, asking: Asking) -> Json:
         """Governed as any tool is."""

@@ -11,8 +11,10 @@ from freehold.kernel.errors import FreeholdError
 from freehold.kernel.tracing import Kind, Span
 from freehold.ports.content_capture import CONTENT_BYTES_MAX
 from freehold.ports.exchanges import contents, wire_of_path
+from freehold.ports.exchanges.raw import media_type
 from freehold.ports.mcp import REFUSED
 from freehold.ports.model_spans import usage_attributes
+from freehold.ports.replay import FORK_ID, REPLAY, REPLAY_CHANGED, REPLAY_DIFFERS, ModelAnswer
 from freehold.ports.targets import Json, RpcRefused
 from freehold.ports.usage import UsageReader
 from freehold.services.gateway.inference import EMBEDDINGS, MESSAGES, Choice
@@ -31,7 +33,7 @@ def tool_call(gateway_id: str, name: str, arguments: object) -> Iterator[Span]:
         "freehold.gateway.id": gateway_id,
     }
     if tracing.captures():
-        attributes["gen_ai.tool.call.arguments"] = _bounded(arguments)
+        attributes |= _captured("arguments", arguments)
     with tracing.span(f"execute_tool {name}", attributes=attributes) as span:
         try:
             yield span
@@ -53,7 +55,7 @@ def tell_result(span: Span, result: Json) -> None:
         span.attributes["freehold.upstream.status_code"] = meta[STATUS]
     if span.trail.content:
         told = {name: value for name, value in result.items() if name != "_meta"}
-        span.attributes["gen_ai.tool.call.result"] = _bounded(told)
+        span.attributes |= _captured("result", told)
     failed = result.get("isError") is True
     span.attributes["freehold.tool.is_error"] = failed
     if REFUSED in meta:
@@ -62,10 +64,27 @@ def tell_result(span: Span, result: Json) -> None:
         span.fail(f"refused: {meta[REFUSED]}" if REFUSED in meta else "the tool failed")
 
 
-class ModelCall:
-    """A call of a model, from before its target is chosen until its last byte."""
+def told_of_fork(
+    fork_id: str, source: str = "", *, differs: bool = False, changed: bool = False
+) -> dict[str, Any]:
+    """Attributes. `source`: where the answer came from; "" where there is none."""
+    told: dict[str, Any] = {FORK_ID: fork_id}
+    if source:
+        told[REPLAY] = source
+    if differs:
+        told[REPLAY_DIFFERS] = True
+    if changed:
+        told[REPLAY_CHANGED] = True
+    return told
 
-    def __init__(self, path: str, model: str, request: bytes) -> None:
+
+class ModelCall:
+    """A call of a model, from before its target is chosen until its last byte. `told`: further
+    attributes."""
+
+    def __init__(
+        self, path: str, model: str, request: bytes, *, told: Mapping[str, Any] = {}
+    ) -> None:
         around = tracing.current()
         operation = "embeddings" if path == EMBEDDINGS else "chat"
         self.span: Span | None = None
@@ -78,7 +97,9 @@ class ModelCall:
             "gen_ai.operation.name": operation,
             "gen_ai.provider.name": "anthropic" if path == MESSAGES else "openai",
             "gen_ai.request.model": model[:256],
+            "freehold.operation": f"gateway:{path}",
             "freehold.metered": True,
+            **told,
         }
         self.span = around.child(
             f"{operation} {model[:256]}", kind=Kind.CLIENT, attributes=attributes
@@ -112,7 +133,8 @@ class ModelCall:
         span.attributes["freehold.target"] = choice.target
         span.attributes["gen_ai.request.model"] = choice.model[:256]
         span.attributes["http.response.status_code"] = status
-        span.attributes["freehold.streamed"] = _type(headers) == "text/event-stream"
+        kind = media_type(headers.get("content-type", ""))
+        span.attributes["freehold.streamed"] = kind == "text/event-stream"
         span.name = f"{self._operation} {choice.model[:256]}"
         if status >= 400:
             span.fail(str(status))
@@ -122,6 +144,20 @@ class ModelCall:
             self._captured += chunk[: CONTENT_BYTES_MAX + 1 - len(self._captured)]
             self._cut = len(self._captured) > CONTENT_BYTES_MAX
 
+    def recorded(self, answer: ModelAnswer, told: Mapping[str, Any]) -> None:
+        """Nobody was called and nothing used. It is metered still: so what an agent tells of the
+        same call, which reads the usage of the record, is not counted."""
+        span = self.span
+        if span is None:
+            return
+        span.attributes |= {
+            "http.response.status_code": 200,
+            "freehold.streamed": media_type(answer.content_type) == "text/event-stream",
+            **told,
+        }
+        self.heard(answer.body)
+        self._end(span, answer.content_type)
+
     def end(self, reader: UsageReader, headers: Mapping[str, str]) -> None:
         span = self.span
         if span is None:
@@ -129,18 +165,22 @@ class ModelCall:
         span.attributes |= usage_attributes(reader.usage())
         if answered_by := reader.model():
             span.attributes["gen_ai.response.model"] = answered_by
+        self._end(span, headers.get("content-type", ""))
+
+    def _end(self, span: Span, content_type: str) -> None:
         if self._captured is not None:
             span.attributes |= contents(
-                wire_of_path(self._path), self._request, bytes(self._captured), _type(headers),
+                wire_of_path(self._path), self._request, bytes(self._captured), content_type,
                 cut=self._cut,
             )  # fmt: skip
         span.end()
 
 
-def _type(headers: Mapping[str, str]) -> str:
-    return headers.get("content-type", "").partition(";")[0].strip().lower()
-
-
-def _bounded(value: object) -> str:
+def _captured(member: str, value: object) -> dict[str, Any]:
     """What is too long is cut, and no JSON any more."""
-    return msgspec.json.encode(value)[:CONTENT_BYTES_MAX].decode(errors="replace")
+    raw = msgspec.json.encode(value)
+    text = raw[:CONTENT_BYTES_MAX].decode(errors="replace")
+    found: dict[str, Any] = {f"gen_ai.tool.call.{member}": text}
+    if len(raw) > CONTENT_BYTES_MAX:
+        found["freehold.exchange.truncated"] = True
+    return found

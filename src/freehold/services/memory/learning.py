@@ -12,12 +12,12 @@ from typing import Any
 
 import msgspec
 
-from freehold.kernel import clock
+from freehold.kernel import clock, tracing
 from freehold.kernel.errors import Conflict, NotFound, Unavailable
 from freehold.ports.database import Connection, Database
 from freehold.ports.jobs import Jobs
 from freehold.ports.models import Models
-from freehold.services.memory import strategies
+from freehold.services.memory import strategies, traces
 from freehold.services.memory.erasure_payloads import PayloadNotes
 from freehold.services.memory.extraction import Learner, Outcome
 from freehold.services.memory.extraction_batch import Batch, gathered, to_learn, tokens_of
@@ -49,7 +49,8 @@ class _Changed(Exception):
 
 class Extraction:
     """Implements `ports.Learning`. `models` is None where the platform has no model: then what
-    needs one waits, and is taken up when it has. `self_managed` None: such strategies wait too."""
+    needs one waits, and is taken up when it has. `self_managed` None: such strategies wait too.
+    `recorder` takes the traces of its jobs."""
 
     def __init__(
         self,
@@ -64,7 +65,9 @@ class Extraction:
         pauses_seconds: Sequence[float] = PAUSES_SECONDS,
         model_seconds_max: float = 120.0,
         now: Callable[[], datetime] = clock.now,
+        recorder: tracing.Recorder | None = None,
     ) -> None:
+        self._recorder = recorder
         self.store = ExtractionStore(database)
         self._database, self._memories, self._records = database, memories, records
         self._asking = None if models is None else Asking(models, seconds_max=model_seconds_max)
@@ -215,13 +218,14 @@ class Extraction:
             memory=memory, strategy=strategy, batch=batch, asking=self._asking,
             events=self._events, records=self._records, store=self.store, now=self._now,
         )  # fmt: skip
-        for _ in range(_CONFLICTS_MAX):
-            outcome = await learner.outcome()
-            try:
-                await self._settled(claim, memory, strategy, batch, outcome)
-            except _Changed:
-                continue
-            return
+        with traces.extraction(self._recorder, claim, strategy):
+            for _ in range(_CONFLICTS_MAX):
+                outcome = await learner.outcome()
+                try:
+                    await self._settled(claim, memory, strategy, batch, outcome)
+                except _Changed:
+                    continue
+                return
         await self.store.pause(claim, _SOON_SECONDS, failed=False)
 
     async def _delivered(

@@ -6,7 +6,7 @@ semantic-conventions-genai), OpenInference's, OpenLLMetry's, and what Strands an
 
 from typing import Literal
 
-MAPPER_VERSION = 1
+MAPPER_VERSION = 2
 """Raised with each change of what the mapper makes of the same span."""
 
 Family = Literal[
@@ -112,8 +112,9 @@ REASONING_TOKENS = (
 TOOL_NAME = ("gen_ai.tool.name", "tool.name", "traceloop.entity.name")
 TOOL_CALL_ID = ("gen_ai.tool.call.id", "tool_call.id", "tool.id")
 TOOL_ARGUMENTS = (
-    "gen_ai.tool.call.arguments", "gcp.vertex.agent.tool_call_args", "tool.parameters",
-    "input.value", "traceloop.entity.input",
+    # OpenInference's tool.parameters is what the tool takes, not what it was given.
+    "gen_ai.tool.call.arguments", "gcp.vertex.agent.tool_call_args", "input.value",
+    "traceloop.entity.input",
 )  # fmt: skip
 TOOL_RESULT = (
     "gen_ai.tool.call.result", "gcp.vertex.agent.tool_response", "output.value",

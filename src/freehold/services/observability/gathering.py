@@ -25,6 +25,8 @@ class _Brought(NamedTuple, Generic[T]):
 
 
 class Gathering(Generic[T]):
+    """`held` is told how many items wait, each time that changes."""
+
     def __init__(
         self,
         write: Callable[[Sequence[T]], Awaitable[None]],
@@ -32,8 +34,9 @@ class Gathering(Generic[T]):
         items_max: int,
         bytes_max: int,
         name: str,
+        held: Callable[[int], None] = lambda _: None,
     ) -> None:
-        self._write, self._name = write, name
+        self._write, self._name, self._tell = write, name, held
         self._items_max, self._bytes_max = items_max, bytes_max
         self._waiting: deque[_Brought[T]] = deque()
         self._writers: set[asyncio.Task[None]] = set()
@@ -57,8 +60,7 @@ class Gathering(Generic[T]):
         if not items:
             return
         brought = _Brought(items, size_bytes, asyncio.get_running_loop().create_future())
-        self.held_items += len(items)
-        self.held_bytes += size_bytes
+        self._hold(len(items), size_bytes)
         self._waiting.append(brought)
         if len(self._writers) < _WRITES_AT_ONCE:
             writer = asyncio.create_task(self._drain(), name=f"telemetry-{self._name}")
@@ -82,8 +84,12 @@ class Gathering(Generic[T]):
             try:
                 await self._store(batch)
             finally:
-                self.held_items -= count
-                self.held_bytes -= sum(each.size_bytes for each in batch)
+                self._hold(-count, -sum(each.size_bytes for each in batch))
+
+    def _hold(self, items: int, size_bytes: int) -> None:
+        self.held_items += items
+        self.held_bytes += size_bytes
+        self._tell(self.held_items)
 
     async def _store(self, batch: list[_Brought[T]]) -> None:
         items = batch[0].items if len(batch) == 1 else [x for each in batch for x in each.items]

@@ -3,16 +3,19 @@ write for many senders."""
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol, TypeVar
 
 import msgspec
 
 from freehold.kernel import tracing
 from freehold.ports.exports import Signal
+from freehold.ports.signals import NoSignals, Signals
 from freehold.ports.spans import Facts, Origin, SpanRecord
-from freehold.ports.telemetry import LogRecord, LogStore, MetricPoint, MetricStore
+from freehold.ports.telemetry import LogRecord, MetricPoint
 from freehold.services.observability.content import ContentPolicy, Handling
 from freehold.services.observability.gathering import Gathering
+from freehold.services.observability.ports import Writer
 from freehold.services.observability.recording import OwnSpans
 
 R = TypeVar("R", SpanRecord, LogRecord, MetricPoint)
@@ -22,12 +25,8 @@ AT_ONCE = 64
 _BYTES_MAX = 64 << 20
 _ITEMS_MAX = {"traces": 50_000, "logs": 100_000, "metrics": 200_000}
 _ASSUMED_BYTES = 1024
+_QUEUE = "freehold_telemetry_queue_items"
 _OWN = "freehold."
-
-
-class SpanWriter(Protocol):
-    async def write(self, spans: Sequence[SpanRecord]) -> None:
-        """As `ports.spans.SpanStore`."""
 
 
 class Prices(Protocol):
@@ -46,26 +45,35 @@ class Ingest:
 
     def __init__(
         self,
-        spans: SpanWriter,
-        logs: LogStore,
-        points: MetricStore,
+        spans: Writer[SpanRecord],
+        logs: Writer[LogRecord],
+        points: Writer[MetricPoint],
         *,
         content: ContentPolicy,
         prices: Prices,
+        signals: Signals | None = None,
         bytes_max: int = _BYTES_MAX,
         spans_max: int = _ITEMS_MAX["traces"],
     ) -> None:
         self._content, self._prices = content, prices
+        signals = signals or NoSignals()
+
+        def held(signal: Signal) -> Callable[[int], None]:
+            return partial(signals.set, _QUEUE, signal=signal)
+
         self._spans: Gathering[SpanRecord] = Gathering(
-            spans.write, items_max=spans_max, bytes_max=bytes_max, name="spans"
-        )
+            spans.write, items_max=spans_max, bytes_max=bytes_max, name="spans",
+            held=held("traces"),
+        )  # fmt: skip
         self._logs: Gathering[LogRecord] = Gathering(
-            logs.write, items_max=_ITEMS_MAX["logs"], bytes_max=bytes_max, name="log records"
-        )
+            logs.write, items_max=_ITEMS_MAX["logs"], bytes_max=bytes_max, name="log records",
+            held=held("logs"),
+        )  # fmt: skip
         self._points: Gathering[MetricPoint] = Gathering(
-            points.write, items_max=_ITEMS_MAX["metrics"], bytes_max=bytes_max, name="points"
-        )
-        self._own = OwnSpans(self.take)
+            points.write, items_max=_ITEMS_MAX["metrics"], bytes_max=bytes_max, name="points",
+            held=held("metrics"),
+        )  # fmt: skip
+        self._own = OwnSpans(self.take, signals=signals)
 
     def check_room(self, signal: Signal, size_bytes: int) -> None:
         """Before any work is done for a request. Raises Throttled."""

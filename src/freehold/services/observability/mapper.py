@@ -220,6 +220,7 @@ def _policy(attributes: Attributes) -> PolicyVerdict | None:
         decision=str(decision),
         policies=[str(id) for id in _listed(attributes.get("freehold.policy.ids"))],
         mode=str(attributes.get("freehold.policy.mode") or ""),
+        decision_id=str(attributes.get("freehold.decision.id") or ""),
     )
 
 

@@ -42,11 +42,12 @@ class MemoryRead(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit
 
 class PolicyVerdict(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """`decision`: allow or deny. `policies` determined it; none where nothing permitted the call.
-    With `mode` LOG_ONLY it went on anyway."""
+    With `mode` LOG_ONLY it went on anyway. `decision_id` is its line in the decision log."""
 
     decision: str
     policies: list[str] = []
     mode: str = ""
+    decision_id: str = ""
 
 
 class Content(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

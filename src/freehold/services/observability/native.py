@@ -69,6 +69,7 @@ def _traces(own: "_Own") -> list[Operation]:
         # Before the trace by its id: the first path that fits is taken.
         Operation(
             name="WatchTraces", method="GET", path="/traces/live", act=own.watch, streams=True,
+            follows=True,
             summary="Traces as they come and change, or the spans of one, as JSON lines",
             answer=WatchLine,
             parameters=(

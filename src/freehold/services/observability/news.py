@@ -7,11 +7,11 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Protocol
 
 from freehold.kernel.errors import Unavailable
 from freehold.ports.database import Database
 from freehold.ports.spans import SpanRecord
+from freehold.services.observability.ports import Writer
 
 log = logging.getLogger(__name__)
 
@@ -56,17 +56,13 @@ class DatabaseNews:
                 follower.tell(told)
 
 
-class SpanWriter(Protocol):
-    async def write(self, spans: Sequence[SpanRecord]) -> None: ...
-
-
 class TellingWriter:
     """Writes spans, then tells of them. Where it cannot tell, they are written all the same."""
 
-    def __init__(self, spans: SpanWriter, news: DatabaseNews) -> None:
+    def __init__(self, spans: Writer[SpanRecord], news: DatabaseNews) -> None:
         self._spans, self._news = spans, news
 
-    async def write(self, spans: Sequence[SpanRecord]) -> None:
+    async def write(self, spans: Sequence[SpanRecord], /) -> None:
         await self._spans.write(spans)
         try:
             await self._news.tell(spans)

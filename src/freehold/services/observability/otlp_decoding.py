@@ -160,6 +160,11 @@ def _resource(wire: Wire, resource: Any) -> dict[str, Any]:
 
 Refused = NotTaken
 
+ASGI_EVENT = "asgi.event.type"
+"""Of the spans `... http send` and `... http receive`, which instrumentations of ASGI make for each
+message, and so for each piece of a streamed answer, below the request's own. They are not kept, as
+AWS's distribution of OpenTelemetry keeps none of agents."""
+
 
 def each(
     body: bytes,
@@ -187,7 +192,9 @@ def spans(
     body: bytes, source: Source, bounds: Bounds, *, json: bool
 ) -> Iterator[SpanRecord | Refused]:
     def read(group: Group, span: Any, whose: Whose) -> Iterator[SpanRecord]:
-        yield _span(group, span, whose, source, bounds)
+        record = _span(group, span, whose, source, bounds)
+        if ASGI_EVENT not in record.attributes:
+            yield record
 
     yield from each(body, "traces", read, source, json=json)
 

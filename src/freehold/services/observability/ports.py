@@ -1,8 +1,17 @@
-"""What the reading of spans needs besides their store."""
+"""What comes in is written to, and what the reading of spans needs besides their store."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Protocol, TypeVar
+
+T_contra = TypeVar("T_contra", contravariant=True)
+
+
+class Writer(Protocol[T_contra]):
+    """Of spans, log records or points, as their stores have it."""
+
+    async def write(self, items: Sequence[T_contra], /) -> None:
+        """Durable on return. Raises Unavailable."""
 
 
 class SpanNews(Protocol):

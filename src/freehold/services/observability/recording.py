@@ -10,6 +10,7 @@ from typing import Any
 
 from freehold.kernel import tracing
 from freehold.kernel.errors import FreeholdError, Throttled, Unavailable
+from freehold.ports.signals import NoSignals, Signals
 from freehold.ports.spans import SpanRecord
 from freehold.services.observability.content_names import without_content
 
@@ -25,6 +26,8 @@ _BACKOFF_SECONDS = 0.1
 _CLOSE_SECONDS_MAX = 10.0
 _RESOURCE = {"service.name": "freehold"}
 _SCOPE = "freehold"
+_QUEUE, _ITEMS = "freehold_telemetry_queue_items", "freehold_telemetry_items_total"
+_SIGNAL = "platform"  # which is where they are from
 
 
 class OwnSpans:
@@ -36,9 +39,12 @@ class OwnSpans:
         *,
         gather_seconds: float = _GATHER_SECONDS,
         waiting_max: int = _WAITING_MAX,
+        signals: Signals | None = None,
     ) -> None:
         self._take, self._gather_seconds, self._waiting_max = take, gather_seconds, waiting_max
+        self._signals = signals or NoSignals()
         self._waiting: deque[tracing.Span] = deque()
+        self._storing = 0
         self._unnamed: OrderedDict[int, tuple[tracing.Trail, list[tracing.Span]]] = OrderedDict()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
@@ -50,6 +56,7 @@ class OwnSpans:
             self._drop(1, "too many wait" if not self._closed else "the worker is stopping")
             return
         self._waiting.append(span)
+        self._tell()
         if self._task is not None and not self._task.done():
             return
         try:
@@ -88,7 +95,12 @@ class OwnSpans:
             while self._waiting and len(spans) < _BATCH_MAX:
                 spans.append(self._waiting.popleft())
             if records := [_record(each) for each in self._named(spans)]:
-                await self._store(records)
+                self._storing = len(records)
+                try:
+                    await self._store(records)
+                finally:
+                    self._storing = 0
+            self._tell()
 
     def _named(self, spans: Sequence[tracing.Span]) -> list[tracing.Span]:
         """Those of a trail with a tenant. Others wait for it; who is let in nowhere never has one,
@@ -123,9 +135,14 @@ class OwnSpans:
                 return
         self._drop(len(records), why)
 
+    def _tell(self) -> None:
+        waiting = len(self._waiting) + self._storing
+        self._signals.set(_QUEUE, waiting, signal=_SIGNAL)
+
     def _drop(self, count: int, why: str) -> None:
         """Said when it begins, and at each doubling: not for each span."""
         before, self.dropped = self.dropped, self.dropped + count
+        self._signals.add(_ITEMS, count, signal=_SIGNAL, outcome="dropped")
         if count and before.bit_length() != self.dropped.bit_length():
             log.warning("%d of the platform's own spans were dropped: %s", self.dropped, why)
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from freehold.kernel.tracing import Status
+from freehold.ports.replay import REPLAY
 from freehold.ports.spans import SessionSummary, SpanRecord, TraceSummary
 from freehold.ports.telemetry import LogRecord
 from freehold.services.observability import conventions as c
@@ -246,18 +247,24 @@ def _walk(
 
 
 def summary(spans: Sequence[SpanRecord]) -> TraceSummary:
-    """Of all the spans of a trace. Model calls may be there thrice: metered by the platform, told
-    by whoever made them, summed up by the agent around them. The largest account counts."""
+    """Of all the spans of a trace, as the store's lists have it. Model calls may be there thrice:
+    metered by the platform, told by whoever made them, summed up by the agent around them. What was
+    metered counts, where anything was, else the larger of the others' accounts."""
     ordered = sorted(spans, key=lambda span: span.started_ns)
     root = next((span for span in ordered if not span.parent_id), None)
+    root = root or next((span for span in ordered if _enters(span)), None)
     calls = [s for s in ordered if s.facts.operation in c.MODEL_OPERATIONS]
     metered = _Account.of(s for s in calls if s.facts.metered)
-    told = _Account.of(s for s in calls if not s.facts.metered)
-    accounts = (
-        metered,
-        told,
-        *(_Account.of([s]) for s in ordered if s.facts.operation in c.SUMMING_OPERATIONS),
-    )
+    # One within another is the same call, told by a framework and by the client that it uses.
+    around = {call.span_id for call in calls}
+    own = [s for s in calls if not s.facts.metered and s.parent_id not in around]
+    again = [s for s in calls if not s.facts.metered and s.parent_id in around]
+    told = _Account.of(own)
+    whole = (s for s in ordered if s.facts.operation in c.SUMMING_OPERATIONS)
+    accounts = [told, *(_Account.of([span]) for span in (*whole, *again))]
+    # Where calls were answered from a record, an agent tells what they took when it was recorded.
+    if metered.calls or any(REPLAY in span.attributes for span in calls):
+        accounts = [metered]
     costs = [account.cost for account in accounts if account.cost is not None]
     tools = [s for s in ordered if s.facts.operation == c.TOOL_OPERATION]
     of_platform = sum(1 for s in tools if s.origin == "platform")
@@ -273,7 +280,7 @@ def summary(spans: Sequence[SpanRecord]) -> TraceSummary:
         user=_first(ordered, root, "user"),
         spans=len(ordered),
         errors=sum(1 for span in ordered if span.status == Status.ERROR),
-        model_calls=max(metered.calls, told.calls),
+        model_calls=metered.calls or told.calls,
         tool_calls=max(of_platform, len(tools) - of_platform),
         input_tokens=max(account.input for account in accounts),
         output_tokens=max(account.output for account in accounts),

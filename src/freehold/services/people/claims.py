@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from freehold.services.people.model import ROLES
+from freehold.kernel.roles import PERSON_ROLES
 
 _RULE = re.compile(r"(?P<value>.+)=(?P<role>[a-z]+)(?:@(?P<tenant>[0-9]{12}))?")
 
@@ -27,9 +27,10 @@ def parse_rules(text: str, *, tenant: str) -> tuple[RoleRule, ...]:
     rules = []
     for part in filter(None, (part.strip() for part in text.split(","))):
         found = _RULE.fullmatch(part)
-        if found is None or found["role"] not in ROLES:
+        if found is None or found["role"] not in PERSON_ROLES:
             raise RuleBroken(
-                f"{part!r}: expected VALUE=ROLE or VALUE=ROLE@ACCOUNT, a role of {', '.join(ROLES)}"
+                f"{part!r}: expected VALUE=ROLE or VALUE=ROLE@ACCOUNT, a role of "
+                f"{', '.join(PERSON_ROLES)}"
             )
         rules.append(RoleRule(found["value"].strip(), found["role"], found["tenant"] or tenant))
     return tuple(rules)

@@ -8,11 +8,9 @@ from datetime import datetime
 import msgspec
 
 from freehold.kernel.errors import ValidationFailed
+from freehold.kernel.roles import PERSON_ROLES
 
-ADMIN, DEVELOPER, OPERATOR, INVOKER, AUDITOR = (
-    "admin", "developer", "operator", "invoker", "auditor",
-)  # fmt: skip
-ROLES = (ADMIN, DEVELOPER, OPERATOR, INVOKER, AUDITOR)
+ADMIN = "admin"
 
 TENANTS_MAX = 10_000
 PEOPLE_PER_TENANT_MAX = 10_000
@@ -104,9 +102,9 @@ def checked_email(text: str | None) -> str | None:
 
 
 def checked_roles(roles: frozenset[str]) -> frozenset[str]:
-    if unknown := roles - set(ROLES):
+    if unknown := roles - set(PERSON_ROLES):
         raise ValidationFailed(
-            f"no such role: {', '.join(sorted(unknown))}; there are {', '.join(ROLES)}"
+            f"no such role: {', '.join(sorted(unknown))}; there are {', '.join(PERSON_ROLES)}"
         )
     return roles
 

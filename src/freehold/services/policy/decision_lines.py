@@ -66,10 +66,9 @@ _decode = msgspec.json.Decoder(Inputs).decode
 
 def line_of(decided: Decided, sealer: Sealer) -> bytes:
     """JSON. Whatever a client said fits the columns: cut, and without what Postgres cannot hold."""
-    id = str(new_id(decided.at))
     plain = _plain(decided)
-    sealed = sealer.seal(plain, context=_context(decided.tenant, id))
-    line = _line(decided, id, sealed)
+    sealed = sealer.seal(plain, context=_context(decided.tenant, decided.id))
+    line = _line(decided, sealed)
     try:
         encoded = _encode(line)
         if len(encoded) <= _USUAL_BYTES_MAX + 4 * len(sealed) // 3 and b"\\u0000" not in encoded:
@@ -122,11 +121,11 @@ def _context(tenant: str, id: str) -> str:
     return f"{tenant}|policy-decision|{id}"
 
 
-def _line(decided: Decided, id: str, sealed: bytes) -> Line:
+def _line(decided: Decided, sealed: bytes) -> Line:
     engine = Arn.parse(decided.engine_arn)
     return Line(
         tenant=decided.tenant,
-        id=id,
+        id=decided.id,
         at=decided.at,
         request_id=decided.request_id,
         gateway_id=decided.gateway_id,

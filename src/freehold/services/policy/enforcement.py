@@ -21,6 +21,7 @@ from freehold.ports.policies import (
 )
 from freehold.ports.statements import Statements
 from freehold.services.policy.compiled import SHOWN_MAX, Compiling, State, Unusable
+from freehold.services.policy.decision_lines import new_id
 from freehold.services.policy.model import Decided
 from freehold.services.policy.ports import Decisions, Engines
 from freehold.services.policy.requests import (
@@ -67,7 +68,9 @@ class PolicyEnforcement:
         with tracing.span("policy", attributes=_told_before(gateway)) as span:
             outcome = await self._outcome(call, at)
             _tell(span, outcome)
-            await self._decisions.record(_decided(call, at, outcome))
+            decided = _decided(call, at, outcome)
+            await self._decisions.record(decided)
+            span.attributes["freehold.decision.id"] = decided.id
         if outcome.decision.allowed or gateway.mode != "ENFORCE":
             return None
         return Refusal(text=_refusal(outcome))
@@ -238,6 +241,7 @@ def _decided(call: GovernedCall, at: datetime, outcome: _Outcome) -> Decided:
     )  # fmt: skip
     return Decided(
         tenant=gateway.tenant,
+        id=str(new_id(at)),
         at=at,
         request_id=call.request_id,
         gateway_id=gateway.id,

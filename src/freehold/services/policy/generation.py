@@ -6,12 +6,13 @@ Nothing here makes a policy: that is CreatePolicy's, of an asset that somebody c
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Any
 
 import msgspec
 
-from freehold.kernel import ids
+from freehold.kernel import ids, tracing
 from freehold.kernel.arns import Arn
 from freehold.kernel.clock import now
 from freehold.kernel.errors import Conflict, NotFound, Throttled, Unavailable, ValidationFailed
@@ -52,7 +53,8 @@ class _Settled(Exception):
 
 
 class Generations:
-    """`models` is None where the platform has no model. The jobs port runs `work`."""
+    """`models` is None where the platform has no model. The jobs port runs `work`; `recorder`
+    takes the traces of it."""
 
     def __init__(
         self,
@@ -65,7 +67,9 @@ class Generations:
         pauses_seconds: Sequence[float] = PAUSES_SECONDS,
         seconds_max: float = _SECONDS_MAX,
         kept: timedelta = KEPT,
+        recorder: tracing.Recorder | None = None,
     ) -> None:
+        self._recorder = recorder
         self._resources, self._jobs, self._gateways = resources, jobs, gateways
         self._translating = None
         if models is not None:
@@ -189,9 +193,10 @@ class Generations:
             await self._change(generation, GENERATING, {"_reasons": [what]})
 
         try:
-            assets, remarks = await self._translating.translate(
-                gateway, generation.document["_text"], seed=generation.id, told=told
-            )
+            with self._traced(generation, gateway):
+                assets, remarks = await self._translating.translate(
+                    gateway, generation.document["_text"], seed=generation.id, told=told
+                )
         except GenerationFailed as failure:
             return FAILED, _failed(str(failure))
         return GENERATED, {
@@ -199,6 +204,20 @@ class Generations:
             "findings": _summary(assets, remarks),
             "_reasons": [],
         }
+
+    def _traced(
+        self, generation: Resource, gateway: GovernedGateway
+    ) -> AbstractContextManager[tracing.Span]:
+        """No request waits for it: a trace of its own."""
+        attributes = {
+            "freehold.policy.engine": generation.parent,
+            "freehold.policy.generation_id": generation.id,
+            "freehold.gateway.id": gateway.id,
+            "freehold.job.id": _job_id(generation),
+        }
+        return tracing.background(
+            self._recorder, "policy_generation", tenant=generation.tenant, attributes=attributes
+        )
 
     async def _settle(self, generation: Resource, status: str, members: Document) -> None:
         try:

@@ -90,9 +90,11 @@ class Decided(msgspec.Struct, frozen=True, kw_only=True):
     `allowed` is what the ACTIVE policies said; whether the call went on follows from it and `mode`.
     `shadow_*` is what they would say together with the LOG_ONLY ones, where there are any.
     `context` is Cedar's without `input`; `arguments` are those of the call, as they came.
+    `id` is the log's, a UUID that begins with `at`.
     """
 
     tenant: str
+    id: str
     at: datetime
     request_id: str
     gateway_id: str

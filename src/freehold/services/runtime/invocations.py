@@ -44,6 +44,7 @@ from freehold.services.runtime.protocols import (
 from freehold.services.runtime.service import RuntimeService
 from freehold.services.runtime.store import COST_GROUPS, CostRow, SessionStore
 from freehold.services.runtime.traces import Serving, acquired, tell_agent
+from freehold.services.runtime.turns import AnswerStream, Turn
 
 T = TypeVar("T")
 
@@ -86,37 +87,6 @@ class Answered(msgspec.Struct, frozen=True, kw_only=True):
     mcp_session: str | None = None
 
 
-class _Stream:
-    """An answer's bytes. `end` is called once, be it read to its end, in part, or not at all:
-    a generator that nobody began would never come to its `finally`.
-    """
-
-    def __init__(self, chunks: AsyncGenerator[bytes, None], *, end: Callable[[], None]) -> None:
-        self._chunks, self._end = chunks, end
-        self._ended = False
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
-        try:
-            return await anext(self._chunks)
-        except BaseException:
-            self._end_once()
-            raise
-
-    async def aclose(self) -> None:
-        try:
-            await self._chunks.aclose()
-        finally:
-            self._end_once()
-
-    def _end_once(self) -> None:
-        if not self._ended:
-            self._ended = True
-            self._end()
-
-
 class InvocationService:
     def __init__(
         self,
@@ -146,30 +116,23 @@ class InvocationService:
             invocation.caller, deployment, session_id, invocation.user, invocation.headers
         )
         tell_agent(deployment, session_id, user)
+        turn = Turn.begun(invocation.content_type)
         launch = self.launch(deployment, session_id, user)
+        body = await _kept(invocation.body)
         request = AgentRequest(
             sandbox_id="",  # known once there is a lease
             headers=_headers(invocation, session_id, deployment, mcp.inside, identity),
             port=deployment.served.port,
             path=deployment.served.path,
-            body=await _kept(invocation.body),
+            body=body if turn is None else await turn.asked(body),
         )
-        serving = Serving(self.board)
+        serving = Serving(self.board, turn)
         lease, reply = await self._begin(request, launch, serving)
         try:
             if reply.status >= 400 and not (deployment.served.is_rpc and _is_rpc_error(reply)):
                 raise await _client_error(reply)
             content_type = _content_type(reply)
-            body: bytes | AsyncIterator[bytes]
-            if int(reply.headers.get("content-length", _WHOLE_BYTES_MAX + 1)) <= _WHOLE_BYTES_MAX:
-                body = await self._whole(reply, lease)
-                serving.end()
-                self._placement.release(lease)
-            else:
-                body = _Stream(
-                    self._chunks(reply, lease, content_type),
-                    end=functools.partial(self._end_of_stream, reply, lease, serving),
-                )
+            answer = await self._answer(reply, lease, content_type, serving, turn)
         except BaseException:
             serving.end()
             self._placement.release(lease)
@@ -183,8 +146,32 @@ class InvocationService:
             status=reply.status,
             content_type=content_type,
             headers=reply.headers,
-            body=body,
+            body=answer,
         )
+
+    async def _answer(
+        self,
+        reply: AgentReply,
+        lease: Lease,
+        content_type: str,
+        serving: Serving,
+        turn: Turn | None,
+    ) -> bytes | AsyncIterator[bytes]:
+        """Whole, where it is said to be small."""
+        if turn is not None:
+            turn.answering(content_type)
+        if int(reply.headers.get("content-length", _WHOLE_BYTES_MAX + 1)) > _WHOLE_BYTES_MAX:
+            return AnswerStream(
+                self._chunks(reply, lease, content_type),
+                turn=turn,
+                end=functools.partial(self._end_of_stream, reply, lease, serving),
+            )
+        whole = await self._whole(reply, lease)
+        if turn is not None:
+            turn.heard(whole)
+        serving.end()
+        self._placement.release(lease)
+        return whole
 
     async def act_for(
         self,

@@ -119,7 +119,7 @@ def operations(
         Operation(
             name="ReadLogs", method="GET", path="/runtimes/{runtimeId}/logs", act=own.logs,
             summary="What an agent's sessions and its builds wrote, as JSON lines",
-            answer=LogLine, streams=True,
+            answer=LogLine, streams=True, follows=True,
             parameters=(
                 Parameter(name="runtimeId", meaning="The agent runtime", where="path"),
                 Parameter(name="sessionId", meaning="Only of this session"),

@@ -5,8 +5,10 @@ from freehold.kernel.clock import now
 from freehold.kernel.errors import FreeholdError
 from freehold.kernel.tracing import Context
 from freehold.ports.placement import Launch, Lease, Placement
+from freehold.ports.replay import FORK_ID, is_fork
 from freehold.ports.trace_board import TraceBoard
 from freehold.services.runtime.model import Deployment
+from freehold.services.runtime.turns import Turn
 
 _OPERATION = "freehold.operation"
 
@@ -30,6 +32,8 @@ def tell_agent(deployment: Deployment, session_id: str, user: str | None) -> Non
         "gen_ai.agent.version": trail.agent_version,
         "gen_ai.conversation.id": session_id,
     }
+    if is_fork(session_id):
+        span.attributes[FORK_ID] = session_id
 
 
 async def acquired(placement: Placement, launch: Launch) -> Lease:
@@ -58,10 +62,12 @@ async def acquired(placement: Placement, launch: Launch) -> Lease:
 
 
 class Serving:
-    """While an agent serves a call, what it asks of the platform is a part of that call."""
+    """While an agent serves a call, what it asks of the platform is a part of that call. `turn` is
+    told at its end."""
 
-    def __init__(self, board: TraceBoard | None) -> None:
+    def __init__(self, board: TraceBoard | None, turn: Turn | None = None) -> None:
         span = tracing.current()
+        self._turn = turn
         self._board = board if span is not None else None
         self._context: Context | None = None if span is None else span.context
         self._sandbox_id = ""
@@ -76,3 +82,6 @@ class Serving:
         if self._board is not None and self._context is not None and self._sandbox_id:
             self._board.clear(self._sandbox_id, self._context)
             self._sandbox_id = ""
+        if self._turn is not None:
+            self._turn.tell()
+            self._turn = None

@@ -47,11 +47,10 @@ async def adopted(
     )  # fmt: skip
     session.started_at, session.last_used_at = record.started_at, now()
     session.invocations = record.invocations
-    session.meter = Meter(
-        cpu_seconds=record.cpu_seconds,
-        memory_gb_seconds=record.memory_gb_seconds,
-        cpu_before=kept.cpu_before,
-    )
+    session.meter = Meter(cpu_before=kept.cpu_before)
+    if record.cpu_seconds is not None:  # it was measured before
+        session.meter.cpu_seconds = record.cpu_seconds
+        session.meter.memory_gb_seconds = record.memory_gb_seconds
     session.start, session.start_note = record.start, record.start_note
     session.tier, session.spec, session.is_up = kept.tier, kept.spec, True
     session.egress = kept.egress

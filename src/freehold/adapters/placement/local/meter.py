@@ -10,7 +10,8 @@ MEMORY_BYTES_MIN = 128 << 20
 class Meter:
     """Totals since the session began. None once a reading was not to be had: never zero.
 
-    `cpu_before`: what its sandbox had used of the CPU by then, which is nobody's.
+    `cpu_before`: what its sandbox had used of the CPU by then, which is nobody's. `was_read`: the
+    totals say something.
     """
 
     def __init__(
@@ -23,9 +24,11 @@ class Meter:
         self.cpu_seconds = cpu_seconds
         self.memory_gb_seconds = memory_gb_seconds
         self.cpu_before = cpu_before
+        self.was_read = False
 
     def read(self, usage: Usage, *, seconds: float) -> None:
         """`seconds` since the last reading, all charged at the peak within them."""
+        self.was_read = True
         self.cpu_seconds = None
         if usage.cpu_seconds is not None:
             self.cpu_seconds = max(0.0, usage.cpu_seconds - self.cpu_before)

@@ -221,7 +221,8 @@ class NodeServer:
         message = wire.DoorwayConnection(
             tenant=session.key.tenant, runtime_id=session.key.runtime_id,
             runtime_arn=session.runtime_arn, endpoint=session.key.endpoint,
-            session_id=session.key.session_id, sandbox_id=session.sandbox_id, user=session.user,
+            session_id=session.key.session_id, sandbox_id=session.sandbox_id,
+            version=str(session.version), user=session.user,
         )  # fmt: skip
         with contextlib.suppress(OSError):
             await frames.send_with_descriptor(link.doorway, message, connection.fileno())

@@ -237,13 +237,18 @@ class LiveSession:
             self.cpu_share = (self.meter.cpu_seconds - before) / seconds
 
     def usage(self) -> SessionUsage:
+        """Nobody is told of a live session that it used nothing, since nobody has looked yet."""
+        if not self.meter.was_read and not self.ended.done():
+            with contextlib.suppress(OSError, ValueError):
+                self.sample()
+        known = self.meter.was_read or self.ended.done()
         return SessionUsage(
             sandbox_id=self.sandbox_id,
             status="ENDED" if self.ended.done() else self.status,
             last_used_at=now() if self.holders else self.last_used_at,
             invocations=self.invocations,
-            cpu_seconds=self.meter.cpu_seconds,
-            memory_gb_seconds=self.meter.memory_gb_seconds,
+            cpu_seconds=self.meter.cpu_seconds if known else None,
+            memory_gb_seconds=self.meter.memory_gb_seconds if known else None,
             start=self.start if self.ready.done() else "",
             start_note=self.start_note,
         )

@@ -217,6 +217,7 @@ class DoorwayConnection(msgspec.Struct, frozen=True, tag=True):
     endpoint: str
     session_id: str
     sandbox_id: str
+    version: str
     user: str | None
 
 
