@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 _FAILED = Path(__file__).parent.parent / ".pytest_cache/v/cache/lastfailed"
-_FEW = 6
+_FEW = 12
 
 
 def main() -> int:

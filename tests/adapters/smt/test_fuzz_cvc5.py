@@ -71,7 +71,7 @@ def test_cvc5_agrees_on_random_policies() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_cvc5_agrees_on_a_great_many_questions() -> None:
-    counts = compared(questions_of_random_policies(range(5_000, 5_060)), milliseconds=1_000)
-    counts += compared(questions_of_the_corpus(200), milliseconds=1_000)
+    counts = compared(questions_of_random_policies(range(5_000, 5_030)), milliseconds=1_000)
+    counts += compared(questions_of_the_corpus(100), milliseconds=1_000)
     print(dict(counts))
     assert untold(counts) <= UNTOLD_MAX * counts.total(), counts

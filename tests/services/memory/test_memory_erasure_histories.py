@@ -68,7 +68,7 @@ _steps = st.lists(
     ("shared", "many"),
     [
         pytest.param(True, 5, id="some in one namespace"),
-        pytest.param(True, 40, id="many in one namespace", marks=pytest.mark.slow),
+        pytest.param(True, 25, id="many in one namespace", marks=pytest.mark.slow),
         pytest.param(False, 20, id="each in their own", marks=pytest.mark.slow),
     ],
 )
